@@ -1,0 +1,39 @@
+# The two commands that matter: `make run` and `make test`.  `make` alone lists the rest.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lab check clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.user ## Run the whole lab headless on the embedded cluster and write the report
+	$(BIN)/meshlib run --parameters parameters/embedded.yaml
+
+test: check ## Check the code, then run all tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## ruff, mypy strict, import arrows, notebooks without outputs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lab: $(VENV)/.user ## JupyterLab on the notebooks, with the embedded cluster up
+	$(BIN)/meshlib lab up
+	$(BIN)/jupyter lab notebooks
+
+clean: ## Remove the environment, the lab's state and caches (not outputs/)
+	rm -rf $(VENV) .lab build *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage*
+
+$(VENV)/.user: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -r requirements.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.user
+	$(BIN)/pip install --quiet -r requirements-dev.txt
+	touch $@
