@@ -1,0 +1,1 @@
+"""The kubelet: pods as supervised processes of this machine."""
