@@ -286,7 +286,7 @@ def validate(namespace: Mapping[str, Any]) -> Config:
     """The parameters of the notebook that calls it, as `meshlib.parameters.validate(globals())`.
 
     Which names the parameters cell declares, and which ones papermill's injected cell sets, is read from
-    IPython's input history, so that a misspelt `-p` is found although papermill only warns.  Without a history
+    IPython's input history, so that a misspelt `-p` is found (papermill only warns).  Without a history
     every name of the table that the namespace holds counts.  Raises `ParameterError` with all findings.
     """
     declared, injected = _from_history(list(namespace.get("In", ())))
