@@ -15,7 +15,7 @@ from typing import Any
 from meshlib.errors import LabError
 from meshlib.lab.istiod import proxyconfig
 from meshlib.lab.istiod.files import config_source, top_source
-from meshlib.lab.istiod.minors import behaviour, image_version
+from meshlib.lab.istiod.minors import DEFAULT, minor, minor_of_image, version_of_image
 
 Obj = Mapping[str, Any]
 
@@ -92,7 +92,7 @@ def node(pod: Obj, *, mesh: str = "") -> dict[str, Any]:
         raise LabError(
             f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']} has no container istio-proxy"
         )
-    behaves = behaviour(image_version(container["image"]))
+    behaves = minor(minor_of_image(container["image"], DEFAULT))
     config = proxyconfig.of_pod(pod, container, behaves, mesh)
     meta = pod["metadata"]
     namespace, name = meta["namespace"], meta["name"]
@@ -111,7 +111,7 @@ def node(pod: Obj, *, mesh: str = "") -> dict[str, Any]:
             "WORKLOAD_NAME": workload_name(pod),
             "CLUSTER_ID": "Kubernetes",
             "MESH_ID": "cluster.local",
-            "ISTIO_VERSION": behaves.version,
+            "ISTIO_VERSION": version_of_image(container["image"]),
             "LABELS": dict(meta.get("labels") or {}),
             "APP_CONTAINERS": ",".join(apps),
             "POD_PORTS": json.dumps(ports, separators=(",", ":")),

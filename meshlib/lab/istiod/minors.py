@@ -1,71 +1,84 @@
-"""What differs between Istio minors, once: the translator, the bootstrap and the injector read this table.
+"""What differs between Istio minors, as one table.
 
-Each row names the first minor that behaves so, and where that is written down.
+Sources: istio/istio tags 1.19.10 … 1.31.0-rc.0 (pilot/pkg/networking) and its release notes.
+A minor that the table lacks takes the row of the nearest known one, older first.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import lru_cache
-
-OLDEST, NEWEST = 17, 31
-"""The minors of Istio 1.x that the table describes."""
-
-UNTAGGED = "1.19.3"
-"""The version taken for an image whose tag is no version, such as `latest`: the one of the lab's exercise."""
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
-class Behaviour:
-    """How one Istio minor behaves where minors differ."""
+class Minor:
+    """The behaviour of one Istio minor, as far as the lab reproduces it.
 
-    version: str
-    minor: int
-    default_zipkin_tracer: bool
-    """Unset tracing means zipkin.istio-system:9411 (until 1.21; release note drop-default-tracing)."""
-    retries_503: bool
-    """The default retry policy retries status 503 (until 1.23; release note 50506)."""
-    gateway_upstream_span: bool
-    """With a provider a gateway opens one more span for the call upstream (since 1.26; commit 915c9e9)."""
-    native_sidecar: bool
-    """istio-proxy is an init container that restarts always (since 1.27; note native-sidecar-default)."""
-    b3_and_w3c_option: bool
-    """A zipkin provider may choose USE_B3_WITH_W3C_PROPAGATION (since 1.28)."""
-    zipkin_http_service: bool
-    """The zipkin provider's collector is an HttpService with a timeout of 5 s (since 1.29)."""
-    v1_apis: bool
-    """networking, security and telemetry are served as v1 too (since 1.22)."""
-    proxy_status_by_type: bool
-    """`istioctl proxy-status` shows the subscribed types instead of one column each (since 1.28)."""
-
-
-@lru_cache
-def behaviour(version: str) -> Behaviour:
-    """The behaviour of an Istio version such as `1.19.3`, `1.27` or `1.19.3-distroless`.
-
-    A minor outside the table behaves as the nearest one in it; a tag that is no version as `UNTAGGED`.
+    number: 19 stands for 1.19
+    default_tracer: without any setting, proxies trace to zipkin.istio-system:9411 (until 1.21)
+    retry_503: the default retry policy also retries the status code 503 (until 1.23)
+    hash_keeps_hosts: with a consistent hash, retries may go to the host that failed (from 1.24 on)
+    spawn_upstream_span: a gateway with a provider makes one more span, for the upstream call (from 1.26 on)
+    w3c_option: Zipkin providers may propagate W3C headers beside B3 (from 1.28 on)
+    native_sidecar: istio-proxy is injected as an init container that restarts always (default from 1.27 on)
+    zipkin_service: the Zipkin tracer is configured by an HTTP service with a timeout (from 1.29 on)
+    passthrough_cluster: the name of the cluster behind the inbound catch-all
     """
-    found = re.match(r"v?1\.(\d+)", version)
-    if found is None:
-        return behaviour(UNTAGGED)
-    minor = int(found[1])
-    return Behaviour(
-        version=version,
-        minor=minor,
-        default_zipkin_tracer=minor <= 21,
-        retries_503=minor <= 23,
-        gateway_upstream_span=minor >= 26,
-        native_sidecar=minor >= 27,
-        b3_and_w3c_option=minor >= 28,
-        zipkin_http_service=minor >= 29,
-        v1_apis=minor >= 22,
-        proxy_status_by_type=minor >= 28,
-    )
+
+    number: int
+    default_tracer: bool
+    retry_503: bool
+    hash_keeps_hosts: bool
+    spawn_upstream_span: bool
+    w3c_option: bool
+    native_sidecar: bool
+    zipkin_service: bool
+    passthrough_cluster: str
 
 
-def image_version(image: str) -> str:
-    """The tag of an image, `docker.io/istio/proxyv2:1.19.3` → `1.19.3`; without a tag `UNTAGGED`."""
-    last = image.split("@", 1)[0].rsplit("/", 1)[-1]
-    _, colon, tag = last.partition(":")
-    return tag if colon else UNTAGGED
+_FIRST = Minor(19, True, True, False, False, False, False, False, "InboundPassthroughClusterIpv4")
+_CHANGES: dict[int, dict[str, bool | str]] = {
+    20: {},
+    21: {},
+    22: {"default_tracer": False},
+    23: {"passthrough_cluster": "InboundPassthroughCluster"},
+    24: {"retry_503": False, "hash_keeps_hosts": True},
+    25: {},
+    26: {"spawn_upstream_span": True},
+    27: {"native_sidecar": True},
+    28: {"w3c_option": True},
+    29: {"zipkin_service": True},
+    30: {},
+    31: {},
+}
+
+
+def _table() -> dict[int, Minor]:
+    table = {_FIRST.number: _FIRST}
+    row = _FIRST
+    for number, changes in _CHANGES.items():
+        row = replace(row, number=number, **changes)  # type: ignore[arg-type]
+        table[number] = row
+    return table
+
+
+DEFAULT = 19
+"""The minor for an image whose tag is no version, such as `latest`: the one of the lab's exercise."""
+
+MINORS: dict[int, Minor] = _table()
+
+
+def minor(number: int) -> Minor:
+    """The row for 1.<number>; beyond either end of the table, the row at that end."""
+    return MINORS[min(max(number, min(MINORS)), max(MINORS))]
+
+
+def version_of_image(image: str) -> str:
+    """The tag of an image: `docker.io/istio/proxyv2:1.19.3` → `1.19.3`, empty where it has none."""
+    return image.split("@", 1)[0].rsplit("/", 1)[-1].partition(":")[2]
+
+
+def minor_of_image(image: str, default: int) -> int:
+    """The minor in an image's tag (`docker.io/istio/proxyv2:1.29.2` → 29), else `default`."""
+    found = re.match(r"v?1\.(\d+)(?:[.\-]|$)", version_of_image(image))
+    return int(found.group(1)) if found else default

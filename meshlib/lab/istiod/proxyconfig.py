@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from meshlib.errors import LabError
-from meshlib.lab.istiod.minors import Behaviour
+from meshlib.lab.istiod.minors import Minor
 
 Obj = Mapping[str, Any]
 
@@ -22,14 +22,12 @@ ANNOTATION = "proxy.istio.io/config"
 DEFAULT_ZIPKIN = "zipkin.istio-system:9411"
 
 
-def proxy_config(
-    behaviour: Behaviour, mesh: str = "", variable: str = "", annotation: str = ""
-) -> dict[str, Any]:
+def proxy_config(behaves: Minor, mesh: str = "", variable: str = "", annotation: str = "") -> dict[str, Any]:
     """The effective ProxyConfig; texts are YAML.  Raises LabError when one is not a YAML mapping."""
     config: dict[str, Any] = {
         "discoveryAddress": "istiod.istio-system.svc:15012",
         "proxyMetadata": {},
-        "tracing": {"zipkin": {"address": DEFAULT_ZIPKIN}} if behaviour.default_zipkin_tracer else {},
+        "tracing": {"zipkin": {"address": DEFAULT_ZIPKIN}} if behaves.default_tracer else {},
     }
     mesh_file = _mapping(mesh, "the mesh file /etc/istio/config/mesh")
     for layer in (
@@ -50,13 +48,13 @@ def zipkin_address(config: Mapping[str, Any]) -> str | None:
     return str(address) if address else None
 
 
-def of_pod(pod: Obj, container: Obj, behaviour: Behaviour, mesh: str) -> dict[str, Any]:
+def of_pod(pod: Obj, container: Obj, behaves: Minor, mesh: str) -> dict[str, Any]:
     """The ProxyConfig of a pod's proxy container; `mesh` is the mesh file's text, "" if none is mounted."""
     variable = next(
         (str(e.get("value", "")) for e in container.get("env", []) if e["name"] == "PROXY_CONFIG"), ""
     )
     annotation = (pod["metadata"].get("annotations") or {}).get(ANNOTATION, "")
-    return proxy_config(behaviour, mesh, variable, annotation)
+    return proxy_config(behaves, mesh, variable, annotation)
 
 
 def _mapping(source: object, what: str) -> dict[str, Any]:
