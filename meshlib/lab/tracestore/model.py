@@ -1,0 +1,84 @@
+"""One span as the store takes it, whatever wire it came by."""
+
+from __future__ import annotations
+
+import json
+from typing import TypeAlias
+
+import msgspec
+
+Value: TypeAlias = str | bool | int | float | bytes
+Tag: TypeAlias = tuple[str, Value]
+Tags: TypeAlias = tuple[Tag, ...]
+Reference: TypeAlias = tuple[str, bytes, bytes]  # CHILD_OF or FOLLOWS_FROM, trace id, span id
+Log: TypeAlias = tuple[int, Tags]  # Unix time in µs, fields
+
+
+class BadSpan(ValueError):
+    """A span or a batch that cannot be taken; the text says what is wrong with it."""
+
+
+class Span(msgspec.Struct, frozen=True, gc=False):
+    """A span in Jaeger's model. Times are Unix µs; ids are raw bytes (trace 8 or 16, span 8)."""
+
+    trace_id: bytes
+    span_id: bytes
+    service: str
+    operation: str
+    kind: str  # client, server, producer, consumer, internal or ""
+    start_us: int
+    duration_us: int
+    tags: Tags = ()
+    process_tags: Tags = ()
+    references: tuple[Reference, ...] = ()
+    logs: tuple[Log, ...] = ()
+    flags: int = 0
+
+
+def trace_id_of(text: str) -> bytes:
+    """1 to 32 hex digits → 16 bytes, or 8 when the upper half is zero (as Jaeger prints them)."""
+    if not 0 < len(text) <= 32:
+        raise BadSpan(f"trace id {text!r} is not 1 to 32 hex digits")
+    try:
+        raw = bytes.fromhex(text if len(text) in (16, 32) else text.zfill(32))
+    except ValueError as error:
+        raise BadSpan(f"trace id {text!r} is not hexadecimal") from error
+    return raw[8:] if len(raw) == 16 and not any(raw[:8]) else raw
+
+
+def span_id_of(text: str) -> bytes:
+    """1 to 16 hex digits → 8 bytes."""
+    if not 0 < len(text) <= 16:
+        raise BadSpan(f"span id {text!r} is not 1 to 16 hex digits")
+    try:
+        return bytes.fromhex(text if len(text) == 16 else text.zfill(16))
+    except ValueError as error:
+        raise BadSpan(f"span id {text!r} is not hexadecimal") from error
+
+
+def tag_json(key: str, value: Value) -> str:
+    """One tag as Jaeger writes it: key, type (string, bool, int64, float64, binary) and value."""
+    if isinstance(value, str):
+        return f'{{"key":{quote(key)},"type":"string","value":{quote(value)}}}'
+    if isinstance(value, bool):
+        return f'{{"key":{quote(key)},"type":"bool","value":{"true" if value else "false"}}}'
+    if isinstance(value, int):
+        return f'{{"key":{quote(key)},"type":"int64","value":{value}}}'
+    if isinstance(value, float):
+        return f'{{"key":{quote(key)},"type":"float64","value":{json.dumps(value)}}}'
+    return f'{{"key":{quote(key)},"type":"binary","value":{msgspec.json.encode(value).decode()}}}'
+
+
+def tag_text(value: Value) -> str:
+    """A tag's value as a search compares it: text, `true`, `12`."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def quote(text: str) -> str:
+    """A JSON string."""
+    return _encode(text).decode()

@@ -1,0 +1,125 @@
+"""What a search asks for, read from Jaeger's query parameters (pure).
+
+Source: Jaeger v1.46 `cmd/query/app/query_parser.go`: start and end in Unix µs, durations as Go writes them,
+`tag=key:value` any number of times, `tags` as a JSON object, limit 100 unless said.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+LIMIT = 100
+MAX_LIMIT = 2**31 - 1
+WINDOW_US = 48 * 3600 * 1_000_000
+
+UNITS_US = {"ns": 1e-3, "us": 1.0, "µs": 1.0, "μs": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6, "h": 3600e6}
+_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+
+Params = Mapping[str, Sequence[str]]
+
+
+class BadQuery(ValueError):
+    """A parameter that Jaeger answers with 400; the text is its message."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search over traces: all of it must hold for one span of it. Times are Unix µs, ends included."""
+
+    service: str
+    start_us: int
+    end_us: int
+    operation: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    min_duration_us: int | None = None
+    max_duration_us: int | None = None
+    limit: int = LIMIT
+    trace_ids: tuple[str, ...] = ()
+
+
+def go_duration_us(text: str) -> int:
+    """A Go duration (`1.5ms`, `2m30s`) in µs. Raises `BadQuery`."""
+    sign, rest = (-1, text[1:]) if text[:1] == "-" else (1, text.removeprefix("+"))
+    if rest == "0":
+        return 0
+    parts = _PART.findall(rest)
+    if not parts or "".join(number + unit for number, unit in parts) != rest:
+        raise BadQuery(f'time: invalid duration "{text}"')
+    return sign * round(sum(float(number) * UNITS_US[unit] for number, unit in parts))
+
+
+def legacy_search(params: Params, now_us: int) -> Search:
+    """The parameters of GET /api/traces. Raises `BadQuery` with Jaeger's message."""
+    service = _one(params, "service") or ""
+    trace_ids = tuple(params.get("traceID", ()))
+    start_us = _integer(params, "start", now_us - WINDOW_US)
+    end_us = _integer(params, "end", now_us)
+    limit = _integer(params, "limit", LIMIT)
+    if not 0 <= limit <= MAX_LIMIT:
+        raise BadQuery(f"unable to parse param 'limit': value {limit} is out of range")
+    tags = _tags(params)
+    shortest = _duration(params, "minDuration")
+    longest = _duration(params, "maxDuration")
+    if not service and not trace_ids:
+        raise BadQuery("parameter 'service' is required")
+    if shortest and longest and longest < shortest:
+        raise BadQuery("'maxDuration' should be greater than 'minDuration'")
+    return Search(
+        service=service,
+        operation=_one(params, "operation"),
+        start_us=start_us,
+        end_us=end_us,
+        tags=tags,
+        min_duration_us=shortest or None,
+        max_duration_us=longest or None,
+        limit=limit or LIMIT,
+        trace_ids=trace_ids,
+    )
+
+
+def _one(params: Params, name: str) -> str | None:
+    values = params.get(name, ())
+    return values[0] if values and values[0] else None
+
+
+def _integer(params: Params, name: str, default: int) -> int:
+    text = _one(params, name)
+    if text is None:
+        return default
+    try:
+        return int(text)
+    except ValueError as error:
+        raise BadQuery(
+            f"unable to parse param '{name}': strconv.ParseInt: parsing \"{text}\": invalid syntax"
+        ) from error
+
+
+def _duration(params: Params, name: str) -> int | None:
+    text = _one(params, name)
+    if text is None:
+        return None
+    try:
+        return go_duration_us(text)
+    except BadQuery as error:
+        raise BadQuery(f"unable to parse param '{name}': {error}") from error
+
+
+def _tags(params: Params) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in params.get("tag", ()):
+        key, colon, value = text.partition(":")
+        if not colon:
+            raise BadQuery(f"malformed 'tag' parameter, expecting key:value, received: {text}")
+        found[key] = value
+    for text in params.get("tags", ()):
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise BadQuery(f"malformed 'tags' parameter, cannot unmarshal JSON: {error}") from error
+        if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
+            raise BadQuery("malformed 'tags' parameter, cannot unmarshal JSON: not an object of strings")
+        found.update(value)
+    return found

@@ -1,0 +1,127 @@
+"""Searches against the store: which traces, and all their spans.
+
+SQLite hands back one row with everything in it, because each row costs the reader a turn at the interpreter's
+lock, which a busy ingest does not give away quickly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from meshlib.lab.tracestore.model import tag_json, trace_id_of
+from meshlib.lab.tracestore.query import Search
+from meshlib.lab.tracestore.store import Store, tag_hash
+
+_FIELD, _ROW = "\x1f", "\x1e"  # JSON text never holds them raw
+_SPAN = (
+    "lower(hex(span.trace)) || x'1f' || lower(hex(span.span)) || x'1f' || span.operation"
+    " || x'1f' || span.process || x'1f' || span.tagset || x'1f' || span.start_us || x'1f' || span.duration_us"
+    " || x'1f' || span.own || x'1f' || span.rest"
+)
+_NAMES_AT_ONCE = 500  # SQLite allows 999 values in a statement
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSpan:
+    """A span as it is kept: ids in hex, shared parts by number, the rest as JSON text."""
+
+    trace_id: str
+    span_id: str
+    operation: int
+    process: int
+    tagset: int
+    start_us: int
+    duration_us: int
+    own: str
+    rest: str
+
+
+def find(store: Store, search: Search) -> dict[str, list[StoredSpan]]:
+    """The traces that match, newest first, each with all of its spans in order of start."""
+    if search.trace_ids:
+        return by_id(store, search.trace_ids)
+    matching = _matching(store, search)
+    if matching is None:
+        return {}
+    sql, values = matching
+    return _traces(
+        store, f"WITH hit AS MATERIALIZED ({sql}) SELECT {{}} FROM hit JOIN span USING (trace)", values
+    )
+
+
+def by_id(store: Store, trace_ids: Iterable[str]) -> dict[str, list[StoredSpan]]:
+    """The traces with these ids, as far as they exist. Raises `model.BadSpan` for an id that is no id."""
+    wanted = list(dict.fromkeys(trace_id_of(each) for each in trace_ids))
+    found: dict[str, list[StoredSpan]] = {}
+    for at in range(0, len(wanted), _NAMES_AT_ONCE):
+        part = wanted[at : at + _NAMES_AT_ONCE]
+        marks = ",".join("?" * len(part))
+        found |= _traces(store, f"SELECT {{}} FROM span WHERE trace IN ({marks})", part)
+    return found
+
+
+def _traces(store: Store, sql: str, values: Iterable[object]) -> dict[str, list[StoredSpan]]:
+    [(text,)] = store.rows(sql.format(f"group_concat({_SPAN}, x'1e')"), list(values))
+    traces: dict[str, list[StoredSpan]] = {}
+    for row in text.split(_ROW) if text else ():
+        trace, span, operation, process, tagset, start, duration, own, rest = row.split(_FIELD)
+        stored = StoredSpan(
+            trace, span, int(operation), int(process), int(tagset), int(start), int(duration), own, rest
+        )
+        traces.setdefault(trace, []).append(stored)
+    for spans in traces.values():
+        spans.sort(key=lambda span: span.start_us)
+    return traces
+
+
+def _matching(store: Store, search: Search) -> tuple[str, list[object]] | None:
+    """SQL for the traces of a search, newest span first, or None when nothing can match."""
+    service = store.service_id(search.service)
+    if service is None:
+        return None
+    where = ["start_us BETWEEN ? AND ?"]
+    values: list[object] = [search.start_us, search.end_us]
+    if search.operation:
+        operations = store.operation_ids(service, search.operation)
+        where.insert(0, f"operation IN ({','.join(map(str, operations))})")
+    else:
+        where.insert(0, f"service = {service}")
+    if search.min_duration_us is not None:
+        where.append("duration_us >= ?")
+        values.append(search.min_duration_us)
+    if search.max_duration_us is not None:
+        where.append("duration_us <= ?")
+        values.append(search.max_duration_us)
+    for key, text in search.tags.items():
+        condition = _tagged(store, key, text)
+        if condition is None:
+            return None
+        where.append(condition)
+    values.append(search.limit)
+    return (
+        f"SELECT DISTINCT trace FROM span WHERE {' AND '.join(where)} ORDER BY start_us DESC LIMIT ?",
+        values,
+    )
+
+
+def _tagged(store: Store, key: str, text: str) -> str | None:
+    """A condition for the spans that carry the tag: their own, in a log or their process's; None: no such span."""
+    hash_ = tag_hash(key, text)
+    any_of: list[str] = []
+    sets = [id_ for (id_,) in store.rows("SELECT tagset FROM tagset_tag WHERE hash = ?", (hash_,))]
+    if sets:
+        any_of.append(f"tagset IN ({','.join(map(str, sets))})")
+    processes = store.process_ids(tag_json(key, text))
+    if processes:
+        any_of.append(f"process IN ({','.join(map(str, processes))})")
+    buckets = json.dumps(list(store.buckets()))
+    [(own,)] = store.rows(
+        "SELECT group_concat(t.span) FROM json_each(?) AS b"
+        " JOIN span_tag AS t ON t.bucket = b.value AND t.hash = ?",
+        (buckets, hash_),
+    )
+    if own:
+        any_of.append(f"id IN ({own})")
+    return f"({' OR '.join(any_of)})" if any_of else None

@@ -1,0 +1,68 @@
+"""What the process is told: the environment and arguments of Jaeger's images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from meshlib.errors import LabError
+
+# Jaeger's ports that this program serves
+PORTS = {"query": 16686, "zipkin": 9411, "health-v1": 14269, "health-v2": 13133}
+MAX_SPANS = 2_000_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where to listen, where to keep, how much."""
+
+    address: str
+    ports: Mapping[str, int]  # role → true port
+    base_path: str
+    folder: Path | None  # None: a temporary one, gone with the process
+    max_spans: int
+
+
+def settings(argv: Sequence[str], env: Mapping[str, str]) -> Settings:
+    """Read POD_IP, MESHLIB_PORTS, QUERY_BASE_PATH, MESHLIB_DATA, MESHLIB_MAX_SPANS and `--config FILE`.
+
+    Raises `LabError` for an argument that is not known or a value that cannot be used.
+    """
+    parser = argparse.ArgumentParser("tracestore", exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--query.base-path", dest="base_path", default="")
+    try:
+        args, unknown = parser.parse_known_args(list(argv))
+    except argparse.ArgumentError as error:
+        raise LabError(f"tracestore: {error}") from error
+    if unknown:
+        raise LabError(f"unknown flag: {unknown[0]}: the embedded lab's trace store does not have it")
+    moved = json.loads(env.get("MESHLIB_PORTS") or "{}")
+    base = args.base_path or env.get("QUERY_BASE_PATH", "")
+    if args.config:
+        base = base_path_of(args.config) or base
+    if base and not base.startswith("/"):
+        raise LabError(f"invalid base path: {base!r}: it must start with a slash")
+    folder = env.get("MESHLIB_DATA")
+    return Settings(
+        address=env.get("POD_IP", "127.0.0.1"),
+        ports={role: int(moved.get(str(port), port)) for role, port in PORTS.items()},
+        base_path=base.rstrip("/"),
+        folder=Path(folder) if folder else None,
+        max_spans=int(env.get("MESHLIB_MAX_SPANS", MAX_SPANS)),
+    )
+
+
+def base_path_of(config: Path) -> str:
+    """`extensions.jaeger_query.base_path` of a Jaeger v2 configuration file."""
+    try:
+        document = yaml.safe_load(config.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise LabError(f"cannot read the configuration {config}: {error}") from error
+    extensions = (document or {}).get("extensions") or {}
+    return str((extensions.get("jaeger_query") or {}).get("base_path") or "")

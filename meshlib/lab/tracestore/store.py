@@ -1,0 +1,248 @@
+"""Spans in SQLite: whatever `add` has returned for is found again after a kill.
+
+What makes it fast: tags that many spans share are stored once, as a set, and the tag index points at
+sets. Keys with many distinct values (request ids, sizes) are found out as they come and indexed by span.
+One connection writes, on the caller's thread; a second one only reads.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from meshlib.lab.tracestore.model import Log, Reference, Span, Tag, tag_json, tag_text
+
+BUCKET = 1024  # spans a bucket of the index on own tags
+SHARED_VALUES = 64  # a key with more distinct values than this leaves the shared sets
+MOST_TAGSETS = 20_000  # kept in memory; beyond it the key with the most values leaves the shared sets
+TRIM = 2000  # spans that one commit removes at most, so that no commit is long
+
+SCHEMA = Path(__file__).with_name("schema.sql")
+
+
+def tag_hash(key: str, text: str) -> int:
+    """A signed 64-bit number for a tag: what the tag index holds instead of its text."""
+    return int.from_bytes(blake2b(f"{key}\0{text}".encode(), digest_size=8).digest(), "big", signed=True)
+
+
+class Store:
+    """The spans of one folder. `max_spans` bounds what is kept, the oldest arrivals go first."""
+
+    def __init__(self, folder: Path, *, max_spans: int = 2_000_000) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path = folder / "traces.db"
+        self.max_spans = max_spans
+        self._write = _open(self.path)
+        self._write.executescript(SCHEMA.read_text())
+        self._read = _open(self.path, read_only=True)
+        self._reading = threading.Lock()
+        self._load()
+
+    def close(self) -> None:
+        self._read.close()
+        self._write.close()
+
+    def _load(self) -> None:
+        rows = self._write.execute
+        self._services: dict[str, int] = dict(rows("SELECT name, id FROM service"))
+        self._operations: dict[tuple[int, str, str], int] = {
+            (service, name, kind): id_ for id_, service, name, kind in rows("SELECT * FROM operation")
+        }
+        self._processes: dict[tuple[str, str], int] = {
+            (service, tags): id_ for id_, service, tags in rows("SELECT * FROM process")
+        }
+        self._own_keys: set[str] = {name for (name,) in rows("SELECT name FROM own_key")}
+        self._tagsets: dict[tuple[Tag, ...], int] = {}
+        self._values: dict[str, set[int]] = {}
+        self._last_id: int = rows("SELECT coalesce(max(id), 0) FROM span").fetchone()[0]
+        self._first_id: int = rows("SELECT coalesce(min(id), 1) FROM span").fetchone()[0]
+
+    @property
+    def spans(self) -> int:
+        """How many spans are kept."""
+        return self._last_id - self._first_id + 1
+
+    def add(self, spans: Iterable[Span]) -> None:
+        """Commit all of `spans`, or none. They survive the death of the process from here on."""
+        last_id = self._last_id
+        try:
+            self._write.execute("BEGIN IMMEDIATE")
+            rows, tags = self._rows(spans)
+            self._write.executemany("INSERT INTO span VALUES (?,?,?,?,?,?,?,?,?,?,?)", rows)
+            self._write.executemany("INSERT OR IGNORE INTO span_tag VALUES (?,?,?)", tags)
+            self._trim()
+            self._write.execute("COMMIT")
+        except BaseException:
+            if self._write.in_transaction:
+                self._write.execute("ROLLBACK")
+            self._load()  # ids given out in memory are not in the file
+            self._last_id = last_id
+            raise
+
+    def _rows(self, spans: Iterable[Span]) -> tuple[list[tuple[object, ...]], list[tuple[int, int, int]]]:
+        rows: list[tuple[object, ...]] = []
+        tags: list[tuple[int, int, int]] = []
+        id_ = self._last_id
+        for span in spans:
+            id_ += 1
+            own_keys = self._own_keys
+            own = [tag for tag in span.tags if tag[0] in own_keys]
+            shared = tuple([tag for tag in span.tags if tag[0] not in own_keys]) if own else span.tags
+            bucket = id_ // BUCKET
+            for key, value in own:
+                tags.append((bucket, tag_hash(key, tag_text(value)), id_))
+            for _, fields in span.logs:
+                for key, value in fields:
+                    tags.append((bucket, tag_hash(key, tag_text(value)), id_))
+            service = self._services.get(span.service) or self._new_service(span.service)
+            operation = (service, span.operation, span.kind)
+            rows.append(
+                (
+                    id_,
+                    span.trace_id,
+                    span.span_id,
+                    service,
+                    self._operations.get(operation) or self._new_operation(operation),
+                    self._process(span),
+                    self._tagsets.get(shared) or self._new_tagset(shared),
+                    span.start_us,
+                    span.duration_us,
+                    ",".join([tag_json(key, value) for key, value in own]),
+                    _rest(span.flags, span.references, span.logs),
+                )
+            )
+        self._last_id = id_
+        return rows, tags
+
+    def _new_service(self, name: str) -> int:
+        id_ = _insert(self._write, "INSERT INTO service (name) VALUES (?)", (name,))
+        self._services[name] = id_
+        return id_
+
+    def _new_operation(self, key: tuple[int, str, str]) -> int:
+        id_ = _insert(self._write, "INSERT INTO operation (service, name, kind) VALUES (?,?,?)", key)
+        self._operations[key] = id_
+        return id_
+
+    def _process(self, span: Span) -> int:
+        key = (span.service, ",".join([tag_json(name, value) for name, value in span.process_tags]))
+        found = self._processes.get(key)
+        if found is None:
+            found = _insert(self._write, "INSERT INTO process (service, tags) VALUES (?,?)", key)
+            self._processes[key] = found
+        return found
+
+    def _new_tagset(self, shared: tuple[Tag, ...]) -> int:
+        text = ",".join([tag_json(key, value) for key, value in shared])
+        id_ = _insert(self._write, "INSERT INTO tagset (tags) VALUES (?)", (text,))
+        hashes = {(key, tag_hash(key, tag_text(value))) for key, value in shared}
+        self._write.executemany(
+            "INSERT OR IGNORE INTO tagset_tag VALUES (?,?)", [(h, id_) for _, h in hashes]
+        )
+        self._tagsets[shared] = id_
+        for key, hash_ in hashes:
+            values = self._values.setdefault(key, set())
+            values.add(hash_)
+            if len(values) > SHARED_VALUES:
+                self._make_own(key)
+        if len(self._tagsets) > MOST_TAGSETS:
+            self._make_own(max(self._values, key=lambda key: len(self._values[key])))
+        return id_
+
+    def _make_own(self, key: str) -> None:
+        self._write.execute("INSERT OR IGNORE INTO own_key VALUES (?)", (key,))
+        self._own_keys.add(key)
+        self._values.pop(key, None)
+        self._tagsets.clear()  # sets that hold the key are never asked for again
+
+    def _trim(self) -> None:
+        over = min(self.spans - self.max_spans, TRIM)
+        if over <= 0:
+            return
+        first = self._first_id + over
+        self._write.execute("DELETE FROM span WHERE id < ?", (first,))
+        self._write.execute("DELETE FROM span_tag WHERE bucket < ?", (first // BUCKET,))
+        self._first_id = first
+
+    def services(self) -> list[str]:
+        """The names of all services, sorted."""
+        return sorted(self._services)
+
+    def operations(self, service: str, kind: str | None = None) -> list[tuple[str, str]]:
+        """(name, kind) of the service's operations, sorted; `kind` narrows them."""
+        id_ = self._services.get(service)
+        return sorted(
+            (name, of_kind)
+            for owner, name, of_kind in list(self._operations)
+            if owner == id_ and kind in (None, of_kind)
+        )
+
+    def buckets(self) -> range:
+        """The buckets of the index on own tags that are in use."""
+        return range(self._first_id // BUCKET, self._last_id // BUCKET + 1)
+
+    def service_id(self, name: str) -> int | None:
+        return self._services.get(name)
+
+    def operation_ids(self, service: int, name: str) -> list[int]:
+        """The operation's row numbers, one for each span kind that it was seen with."""
+        return [
+            id_ for (owner, of, _), id_ in list(self._operations.items()) if (owner, of) == (service, name)
+        ]
+
+    def process_ids(self, fragment: str) -> list[int]:
+        """The processes whose tags contain the tag of this JSON text."""
+        return [id_ for (_, tags), id_ in list(self._processes.items()) if fragment in tags]
+
+    def texts(self, what: str, ids: Iterable[int]) -> dict[int, Any]:
+        """A span's numbers in full: `operation` → name, `process` → (service, tags), `tagset` → tags."""
+        columns = {"operation": "name", "process": "json_array(service, tags)", "tagset": "tags"}[what]
+        found = self.rows(
+            f"SELECT id, {columns} FROM {what} WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(ids)),),
+        )
+        return {id_: tuple(json.loads(text)) if what == "process" else text for id_, text in found}
+
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query, on the reading connection."""
+        with self._reading:
+            return self._read.execute(sql, values).fetchall()
+
+
+def _open(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
+    connection.execute("PRAGMA busy_timeout = 10000")
+    connection.execute("PRAGMA cache_size = -32000")
+    if read_only:
+        connection.execute("PRAGMA query_only = 1")
+    else:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+    return connection
+
+
+def _insert(connection: sqlite3.Connection, sql: str, values: Sequence[object]) -> int:
+    id_ = connection.execute(sql, values).lastrowid
+    if id_ is None:
+        raise sqlite3.DatabaseError(f"no row number for {sql}")
+    return id_
+
+
+def _rest(flags: int, references: tuple[Reference, ...], logs: tuple[Log, ...]) -> str:
+    refs = ",".join(
+        [f'{{"refType":"{how}","traceID":"{t.hex()}","spanID":"{s.hex()}"}}' for how, t, s in references]
+    )
+    text = f'"flags":{flags},"references":[{refs}]' if flags else f'"references":[{refs}]'
+    if not logs:
+        return text + ',"logs":[]'
+    items = ",".join(
+        f'{{"timestamp":{at},"fields":[{",".join(tag_json(k, v) for k, v in fields)}]}}'
+        for at, fields in logs
+    )
+    return f'{text},"logs":[{items}]'
