@@ -107,7 +107,7 @@ def _matching(store: Store, search: Search) -> tuple[str, list[object]] | None:
 
 
 def _tagged(store: Store, key: str, text: str) -> str | None:
-    """A condition for the spans that carry the tag: their own, in a log or their process's; None: no such span."""
+    """A condition for the spans with the tag: their own, a log's or their process's; None: no such span."""
     hash_ = tag_hash(key, text)
     any_of: list[str] = []
     sets = [id_ for (id_,) in store.rows("SELECT tagset FROM tagset_tag WHERE hash = ?", (hash_,))]
