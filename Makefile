@@ -4,36 +4,32 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab check clean
+.PHONY: help run test lab check clean user dev
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV)/.user ## Run the whole lab headless on the embedded cluster and write the report
+run: user ## Run the whole lab headless on the embedded cluster and write the report
 	$(BIN)/meshlib run --parameters parameters/embedded.yaml
 
 test: check ## Check the code, then run all tests
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.dev ## ruff, mypy strict, import arrows, notebooks without outputs
+check: dev ## ruff, mypy strict, import arrows, notebooks without outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lab: $(VENV)/.user ## JupyterLab on the notebooks, with the embedded cluster up
+lab: user ## JupyterLab on the notebooks, with the embedded cluster up
 	$(BIN)/meshlib lab up
 	$(BIN)/jupyter lab notebooks
 
 clean: ## Remove the environment, the lab's state and caches (not outputs/)
-	rm -rf $(VENV) .lab build *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage*
+	rm -rf $(VENV) $(VENV).lock .lab build *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage*
 
-$(VENV)/.user: requirements.txt pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -r requirements.txt
-	$(BIN)/pip install --quiet --no-deps --editable .
-	touch $@
+user:
+	@$(PYTHON) tools/environment.py $(VENV) requirements.txt
 
-$(VENV)/.dev: requirements-dev.txt $(VENV)/.user
-	$(BIN)/pip install --quiet -r requirements-dev.txt
-	touch $@
+dev: user
+	@$(PYTHON) tools/environment.py $(VENV) requirements.txt requirements-dev.txt
