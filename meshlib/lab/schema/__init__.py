@@ -1,0 +1,32 @@
+"""The pure part of the lab's API server: schemas, validation, defaults, patches and field ownership.
+
+Nothing here does I/O except reading the schemas that the package kubernetes-validate ships and the tables
+beside these modules.
+"""
+
+from .apply import apply, track
+from .decode import decode_error
+from .defaults import default
+from .fields import check_fields, duplicate_keys, prune
+from .model import ApplyConflict, Finding, KindRef, PatchError
+from .patches import json_patch, merge_patch
+from .strategic import strategic_merge_patch
+from .validate import validate
+
+__all__ = [
+    "ApplyConflict",
+    "Finding",
+    "KindRef",
+    "PatchError",
+    "apply",
+    "check_fields",
+    "decode_error",
+    "default",
+    "duplicate_keys",
+    "json_patch",
+    "merge_patch",
+    "prune",
+    "strategic_merge_patch",
+    "track",
+    "validate",
+]
