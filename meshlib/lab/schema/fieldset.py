@@ -1,8 +1,8 @@
 """Sets of field paths as `managedFields` has them (FieldsV1), and what an object or a change touches.
 
-A path is a tuple of FieldsV1 elements: `f:spec`, `k:{"name":"till"}` for an entry of a keyed list,
-`v:"x"` for an entry of a set. The rules (what is a leaf, which containers count as fields of their own) are those of
-sigs.k8s.io/structured-merge-diff.
+A path is a tuple of FieldsV1 elements: `f:spec`, `k:{"name":"till"}` for an entry of a keyed list, `v:"x"`
+for an entry of a set. The rules (what is a leaf, which containers count as fields of their own) are those
+of sigs.k8s.io/structured-merge-diff.
 """
 
 from __future__ import annotations

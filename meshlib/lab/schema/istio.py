@@ -1,8 +1,9 @@
 """The schemas of Istio's kinds, from the table `istio_kinds.yaml`.
 
 The table says what the CustomResourceDefinitions of Istio say, in a shorter notation. A field is a word
-(`string`, `integer`, `number`, `boolean`, `object`, `any`, `int_or_string`, `uint32`, `int32`, `duration`, or the
-name of a type of the table), `[T]` for a list, or a mapping with `is`, `list` or `map` and its limits.
+(`string`, `integer`, `number`, `boolean`, `object`, `any`, `int_or_string`, `uint32`, `int32`, `duration`,
+or the name of a type of the table), `[T]` for a list, or a mapping with `is`, `list` or `map` and its
+limits.
 """
 
 from __future__ import annotations

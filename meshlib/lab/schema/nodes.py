@@ -15,8 +15,8 @@ QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 class Node(msgspec.Struct, omit_defaults=True):
     """One schema: of a definition, of a field, of a list's items or of a map's values.
 
-    `one_of` (of which at most one field may be set) and `rules` (names of functions in `crd_rules`) are the lab's
-    own; the rest are OpenAPI's words. All but the first twelve are only used by Istio's schemas.
+    `one_of` (of which at most one field may be set) and `rules` (names of functions in `crd_rules`) are the
+    lab's own; the rest are OpenAPI's words. All but the first twelve are only used by Istio's schemas.
     """
 
     ref: str | None = msgspec.field(default=None, name="$ref")

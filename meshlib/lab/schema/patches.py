@@ -53,7 +53,9 @@ def _read(op: Obj) -> Obj:
 
 
 def merge_patch(obj: Any, patch: Any) -> Any:
-    """The object after a merge patch: null removes, objects merge, all else replaces. Inputs are not changed."""
+    """The object after a merge patch: null removes, objects merge, all else replaces. Inputs are not
+    changed.
+    """
     if not isinstance(patch, dict):
         return copy.deepcopy(patch)
     result = dict(obj) if isinstance(obj, dict) else {}

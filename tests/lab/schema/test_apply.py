@@ -36,5 +36,6 @@ def test_a_conflict_with_an_update_names_its_version() -> None:
     with pytest.raises(ApplyConflict) as caught:
         apply(CONFIG_MAP, live, rota(monday="x", tuesday="x"), manager="ben", force=False, now=NOW)
     assert caught.value.message == (
-        'Apply failed with 2 conflicts: conflicts with "kubectl-create" using v1:\n- .data.monday\n- .data.tuesday'
+        'Apply failed with 2 conflicts: conflicts with "kubectl-create" using v1:\n- .data.monday'
+        "\n- .data.tuesday"
     )
