@@ -29,7 +29,8 @@ def fingerprint(files: list[Path]) -> str:
 def main(folder: str, *requirements: str) -> int:
     if sys.version_info < (3, 11):  # noqa: UP036  the reader of this message runs an older one
         sys.exit(
-            f"meshlib needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.11 run"
+            f"meshlib needs Python 3.11 or newer; this is {sys.version.split()[0]}."
+            " Try: make PYTHON=python3.11 run"
         )
     target = Path(folder).resolve()
     files = [(ROOT / name).resolve() for name in requirements]
@@ -40,8 +41,9 @@ def main(folder: str, *requirements: str) -> int:
         wanted = fingerprint([*files, ROOT / "pyproject.toml"])
         if stamp.is_file() and stamp.read_text() == wanted:
             return 0
+        names = " and ".join(file.name for file in files)
         print(
-            f"installing {' and '.join(file.name for file in files)} into {folder} (about two minutes the first time)",
+            f"installing {names} into {folder} (about two minutes the first time)",
             flush=True,
         )
         if not (target / "bin" / "python").exists():
