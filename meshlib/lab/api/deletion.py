@@ -38,10 +38,8 @@ def check_preconditions(kind: Kind, obj: Obj, options: DeleteOptions) -> None:
         ),
     ):
         if asked is not None and asked != found:
-            why = (
-                f"the {name} in the precondition ({asked}) does not match the {name} in record ({found}). {hint}"
-            )
-            raise conflict(kind.plural, kind.group, meta["name"], why)
+            why = f"the {name} in the precondition ({asked}) does not match the {name} in record ({found})"
+            raise conflict(kind.plural, kind.group, meta["name"], f"{why}. {hint}")
 
 
 def mark(kind: Kind, obj: Obj, options: DeleteOptions) -> bool:
@@ -62,7 +60,7 @@ def mark(kind: Kind, obj: Obj, options: DeleteOptions) -> bool:
             _mark_now(obj)
         return False
     if graceful:
-        return bool(meta.get("deletionGracePeriodSeconds") == 0)
+        return not meta["deletionGracePeriodSeconds"]
     return True
 
 
@@ -73,7 +71,7 @@ def finished(kind: Kind, new: Obj, old: Obj) -> bool:
         return False
     if kind.kind == "Namespace" and not kind.group:
         return not (new.get("spec") or {}).get("finalizers")
-    return before.get("deletionGracePeriodSeconds") == 0
+    return not before.get("deletionGracePeriodSeconds")
 
 
 def check_finalizers(kind: Kind, new: Obj, old: Obj) -> None:

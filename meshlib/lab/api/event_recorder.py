@@ -1,4 +1,4 @@
-"""Events about objects, as client-go's recorder writes them: the same thing again is counted, not repeated."""
+"""Events about objects, as client-go's recorder writes them: what happens again is counted, not repeated."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class EventRecorder:
         self._names: OrderedDict[tuple[str, ...], str] = OrderedDict()
 
     async def record(self, regarding: Obj, type_: str, reason: str, message: str, component: str) -> None:
-        """`type_` is Normal or Warning.  In a namespace that is going away nothing is recorded, as in a real cluster."""
+        """`type_` is Normal or Warning; where a namespace is going away nothing is recorded, as for real."""
         meta = regarding["metadata"]
         namespace = meta.get("namespace") or "default"
         known = (meta.get("uid", ""), namespace, meta["name"], type_, reason, message, component)

@@ -129,7 +129,7 @@ def _words(cell: str) -> tuple[str, ...]:
 def _built_in(line: str) -> Kind:
     group, versions, kind, plural, short, *marks = line.split()
     refused = next((mark.removeprefix("refuse=") for mark in marks if mark.startswith("refuse=")), "")
-    verbs = ALL_VERBS
+    verbs: tuple[str, ...] = ALL_VERBS
     if "virtual" in marks:
         verbs = _CREATE
     elif kind == "Namespace":

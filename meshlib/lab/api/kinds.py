@@ -13,7 +13,7 @@ STATUS_VERBS = ("get", "patch", "update")
 
 @dataclass(frozen=True, slots=True)
 class Subresource:
-    """A part of an object with a path of its own; `kind` is what its bodies are, empty for the parent's kind."""
+    """A part of an object with a path of its own; `kind` is what its bodies are, empty for the parent's."""
 
     name: str
     verbs: tuple[str, ...] = STATUS_VERBS

@@ -100,7 +100,7 @@ class Registry:
     ) -> list[Obj]:
         """All objects of a namespace, or of all; with `labels`, those that have every one of them."""
         kind = self.kinds.resource(resource)
-        found = [whole(kind, row.body) for row in self.store.list(kind.resource, namespace)]
+        found = [whole(kind, row.body) for row in self.store.page(kind.resource, namespace)]
         if not labels:
             return found
         wanted = labels.items()
@@ -172,7 +172,9 @@ class Registry:
     def subscribe(self, *resources: str) -> Subscription:
         """Events of these resources from now on; the objects that exist come first, as ADDED."""
         kinds = [self.kinds.resource(each) for each in resources]
-        first = [Event("ADDED", kind.resource, each, None) for kind in kinds for each in self.list(kind.resource)]
+        first = [
+            Event("ADDED", kind.resource, each, None) for kind in kinds for each in self.list(kind.resource)
+        ]
         subscription = Subscription(self._unsubscribe, first)
         wanted = frozenset(kind.resource for kind in kinds)
         self._subscribers.append(_Subscriber(wanted, subscription))
@@ -195,4 +197,3 @@ class Registry:
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         self._subscribers = [each for each in self._subscribers if each.subscription is not subscription]
-

@@ -1,9 +1,9 @@
 """The objects, in one SQLite file; the only place where a resourceVersion is made.
 
-Bodies are stored as JSON without `kind` and `apiVersion`, because the items of built-in lists lack them: a list
-is the stored bytes, joined.  Every write adds a row to `history`, whose row number is the resourceVersion, in the
-same transaction as the object; AUTOINCREMENT keeps it from ever going back.  WAL with synchronous=NORMAL: an
-acknowledged write is in the file system's cache and outlives the process, however that ends.
+Bodies are stored as JSON without `kind` and `apiVersion`, because the items of built-in lists lack them: a
+list is the stored bytes, joined.  Every write adds a row to `history`, in the same transaction as the object;
+the number of the row is the resourceVersion, which AUTOINCREMENT keeps from ever going back.  WAL with
+synchronous=NORMAL: an acknowledged write is in the file system's cache and outlives the process.
 
 Keys are `namespace/name`, or the name alone: the order of a list is the order of these strings, as in etcd.
 """
@@ -118,7 +118,7 @@ class Store:
         ).fetchone()
         return Row(*row) if row else None
 
-    def list(
+    def page(
         self, resource: str, namespace: str | None = None, *, after: str = "", limit: int = -1
     ) -> list[Row]:
         """Objects in the order of their keys; `namespace` None means all of them."""
@@ -138,11 +138,9 @@ class Store:
         ).fetchone()[0]
         return found
 
-    def list_at(
-        self, resource: str, namespace: str | None, version: int, *, after: str = ""
-    ) -> list[Row]:
+    def list_at(self, resource: str, namespace: str | None, version: int, *, after: str = "") -> list[Row]:
         """The list as it was at `version`: today's, with everything since then taken back.  Raises Gone."""
-        rows = {row.key: row for row in self.list(resource, namespace, after=after)}
+        rows = {row.key: row for row in self.page(resource, namespace, after=after)}
         low, high = _range(namespace)
         undone: set[str] = set()
         for change in self.changes(resource, version):

@@ -1,4 +1,4 @@
-"""Creating, updating and deleting: defaults, admission, validation, storage, in the order of a real server."""
+"""Creating, updating and deleting: defaults, admission, validation, storage, in a real server's order."""
 
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ from meshlib.lab import schema
 
 from . import deletion, pods, strategy
 from .allocation import Allocator
-from .deletion import DeleteOptions
 from .codec import decode, stored, whole
+from .deletion import DeleteOptions
 from .errors import already_exists, conflict, forbidden, invalid, not_found
 from .kinds import Kind
 from .store import Obj, Stale, Store, key_of
 
 ATTEMPTS = 10
+ADMIN = {"username": "system:admin", "groups": ["system:masters", "system:authenticated"]}
+MUST_HAVE_VERSION = (
+    "metadata.resourceVersion",
+    "FieldValueInvalid",
+    "Invalid value: 0: must be specified for an update",
+)
 
 
 @dataclass(slots=True)
 class Write:
-    """Who writes and how.  `version` is the API version of the request; `warnings` collects texts for the caller.
-
-    `track` says whether field ownership is recorded under `manager`.
+    """Who writes and how.  `version` is the API version of the request; `warnings`
+    collects texts for the caller; `manager` owns the fields that change.
     """
 
     manager: str
@@ -32,7 +37,9 @@ class Write:
     dry_run: bool = False
     operation: str = "Update"
     warnings: list[str] = field(default_factory=list)
-    user: dict[str, Any] = field(default_factory=lambda: {"username": "system:admin", "groups": ["system:masters"]})
+    user: dict[str, Any] = field(
+        default_factory=lambda: {"username": "system:admin", "groups": ["system:masters"]}
+    )
 
 
 Admission = Callable[[Kind, str, Obj | None, Obj | None, Write, str], Awaitable[Obj | None]]
@@ -144,7 +151,11 @@ class Writer:
         if asked and asked != str(version):
             raise conflict(kind.plural, kind.group, name)
         if not asked and kind.custom:
-            cause = ("metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0: must be specified for an update")
+            cause = (
+                "metadata.resourceVersion",
+                "FieldValueInvalid",
+                "Invalid value: 0: must be specified for an update",
+            )
             raise invalid(kind.group, kind.plural, name, [cause])
         meta["resourceVersion"] = str(version)
         if kind.namespaced:
@@ -222,11 +233,10 @@ class Writer:
         row = self._store.get("serviceaccounts", key_of(namespace, name))
         if row is None:
             shown = pod["metadata"].get("name") or pod["metadata"].get("generateName", "")
-            why = (
-                f"error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
-            )
+            why = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
             raise forbidden("pods", "", shown, why)
-        return decode(row.body)
+        account: Obj = decode(row.body)
+        return account
 
     def _priority_of(self, pod: Obj) -> int:
         name = (pod.get("spec") or {}).get("priorityClassName")
@@ -248,7 +258,7 @@ class Writer:
             raise deletion.terminating(kind, namespace, name)
 
     def _others(self, resource: str, key: str | None) -> list[Obj]:
-        return [decode(row.body) for row in self._store.list(resource) if row.key != key]
+        return [decode(row.body) for row in self._store.page(resource) if row.key != key]
 
     def _validate(self, kind: Kind, new: Obj, old: Obj | None) -> None:
         found = schema.validate(kind.ref, new, old=old)
