@@ -1,7 +1,7 @@
 """Bodies of type `application/vnd.kubernetes.protobuf`, which kubectl sends for what it makes itself.
 
-The wire holds field numbers only. Their names come from `protobuf_messages.yaml`, their types from the OpenAPI
-definitions, so that any kind that both have can be read.
+The wire holds field numbers only. Their names come from `protobuf_messages.yaml`, their types from the
+OpenAPI definitions, so that any kind that both have can be read.
 """
 
 from __future__ import annotations
