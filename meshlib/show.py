@@ -1,0 +1,112 @@
+"""What a notebook shows: tables, tables side by side, and the commands that do the same by hand.
+
+With `MESHLIB_RUN_DIR` and `MESHLIB_STEP` set a named table is also written to
+`$MESHLIB_RUN_DIR/tables/<step>-<name>.csv`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import html
+import os
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+
+class Shown:
+    """An HTML fragment with its plain text; the last expression of a cell."""
+
+    def __init__(self, markup: str, text: str) -> None:
+        self._markup = markup
+        self._text = text
+
+    def _repr_html_(self) -> str:
+        return self._markup
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def table(frame: pd.DataFrame, name: str = "", *, caption: str = "", index: bool = False) -> Shown:
+    """A DataFrame as an accessible table (caption, column headers with scope); with a `name` it is kept as
+    CSV too."""
+    if name:
+        _keep(frame, name, index=index)
+    return Shown(_markup(frame, caption, index=index), f"{caption}\n{frame.to_string(index=index)}".strip())
+
+
+def side_by_side(tables: Mapping[str, pd.DataFrame], name: str = "") -> Shown:
+    """Several tables next to each other where the page is wide enough, each under its title."""
+    for title, frame in tables.items():
+        if name:
+            _keep(frame, f"{name}-{title}".replace(" ", "-").lower(), index=False)
+    parts = [f'<div style="flex: 0 1 auto">{_markup(frame, title)}</div>' for title, frame in tables.items()]
+    text = "\n\n".join(f"{title}\n{frame.to_string(index=False)}" for title, frame in tables.items())
+    style = "display: flex; flex-wrap: wrap; gap: 1em 2em; align-items: flex-start"
+    return Shown(f'<div style="{style}">{"".join(parts)}</div>', text)
+
+
+def commands(text: str, *, title: str = "The same by hand") -> Shown:
+    """A block of shell commands, folded; the text is shown as given, without its common indentation."""
+    block = textwrap.dedent(text).strip()
+    return Shown(_folded(title, block, ""), f"{title}:\n{block}")
+
+
+def manifest(*objects: object, title: str = "The manifest") -> Shown:
+    """Objects as the YAML that `kubectl apply -f -` takes; the values of Secrets are masked."""
+    text = "---\n".join(yaml.safe_dump(_masked(obj), sort_keys=False, allow_unicode=True) for obj in objects)
+    return Shown(_folded(title, text, " open"), text)
+
+
+def _folded(title: str, block: str, state: str) -> str:
+    summary = f"<summary>{html.escape(title)}</summary>"
+    return f"<details{state}>{summary}<pre><code>{html.escape(block)}</code></pre></details>"
+
+
+def diff(before: str, after: str, *, names: tuple[str, str] = ("before", "after")) -> Shown:
+    """A unified diff; says so when there is no difference."""
+    lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), *names, lineterm=""))
+    text = "\n".join(lines) or "no difference"
+    marked = "\n".join(_diff_line(line) for line in text.splitlines())
+    return Shown(
+        f'<pre aria-label="difference between {names[0]} and {names[1]}"><code>{marked}</code></pre>', text
+    )
+
+
+def _diff_line(line: str) -> str:
+    tag = {"+": "ins", "-": "del"}.get(line[:1])
+    safe = html.escape(line)
+    return f'<{tag} style="text-decoration: none">{safe}</{tag}>' if tag else safe
+
+
+def _masked(obj: object) -> object:
+    if isinstance(obj, dict) and obj.get("kind") == "Secret":
+        hidden = {
+            part: dict.fromkeys(obj[part], "(not shown)") for part in ("data", "stringData") if part in obj
+        }
+        return {**obj, **hidden}
+    return obj
+
+
+def _markup(frame: pd.DataFrame, caption: str, *, index: bool = False) -> str:
+    body = frame.to_html(
+        index=index, border=0, escape=True, na_rep="", max_cols=None, max_rows=400, justify="left"
+    )
+    body = body.replace("<th>", '<th scope="col">')
+    body = body.replace("<td>", '<td style="text-align: left">')
+    if caption:
+        body = body.replace("<thead>", f"<caption>{html.escape(caption)}</caption><thead>", 1)
+    return body
+
+
+def _keep(frame: pd.DataFrame, name: str, *, index: bool) -> None:
+    run_dir, step = os.environ.get("MESHLIB_RUN_DIR"), os.environ.get("MESHLIB_STEP")
+    if not run_dir or not step:
+        return
+    folder = Path(run_dir) / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(folder / f"{step}-{name}.csv", index=index)
