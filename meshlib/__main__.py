@@ -1,0 +1,5 @@
+"""`python -m meshlib` is the command `meshlib`."""
+
+from meshlib.cli import main
+
+main()

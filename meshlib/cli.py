@@ -1,0 +1,58 @@
+"""The command `meshlib`: a root that imports a room only when one of its commands is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from meshlib import __version__
+from meshlib.errors import MeshlibError
+
+# command → (module, attribute, what `meshlib --help` says about it without importing the module)
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "run": ("meshlib.runbook.commands", "run", "Run the notebooks and write the record and the report."),
+    "parameters": ("meshlib.runbook.commands", "parameters", "Show every parameter."),
+    "lab": ("meshlib.lab.commands", "lab", "Start, stop and look at the embedded lab."),
+    "load": ("meshlib.load.commands", "load", "Send a measured load to the ingress."),
+    "traces": ("meshlib.traces.commands", "traces", "Read traces and show where the time goes."),
+}
+
+
+class LazyGroup(click.Group):
+    """Looks commands up in `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="meshlib")
+def root() -> None:
+    """An Istio ingress lab that runs in a minute, and a runbook that operators can schedule."""
+
+
+def main() -> None:
+    """The console script.  An error of ours is a message and an exit code, never a traceback."""
+    try:
+        root(prog_name="meshlib")
+    except MeshlibError as error:
+        click.echo(f"meshlib: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""A small process that outlives a killed runner, ends what the runner started, and writes how it ended.
+
+The runner writes a line for each thing it owns (`folder P`, `kernel PID`, `gone PID`, `lab HOME`) and `done`
+at the end.  If the pipe closes without `done`, the runner was killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import meshlib
+
+
+class Leash:
+    """The runner's end of the pipe."""
+
+    def __init__(self, log: Path) -> None:
+        here = str(Path(meshlib.__file__).parent.parent)
+        path = os.pathsep.join(p for p in (here, os.environ.get("PYTHONPATH", "")) if p)
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "meshlib.runbook.leash"],
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,  # Ctrl-C in a terminal must not reach it
+                env={**os.environ, "PYTHONPATH": path},
+            )
+
+    def tell(self, line: str) -> None:
+        """Adds or removes something that the runner owns."""
+        if self._process.stdin is not None:
+            self._process.stdin.write(f"{line}\n".encode())
+            self._process.stdin.flush()
+
+    def let_go(self) -> None:
+        """The runner has cleaned up itself."""
+        with suppress(BrokenPipeError):
+            self.tell("done")
+        self._process.communicate()
+
+
+def watch(lines: Iterable[str]) -> int:
+    """Reads what the runner owns until its end; cleans up unless it said `done`."""
+    owned: dict[str, set[str]] = {"folder": set(), "kernel": set(), "lab": set()}
+    for line in lines:
+        word, _, rest = line.rstrip("\n").partition(" ")
+        if word == "done":
+            return 0
+        if word == "gone":
+            owned["kernel"].discard(rest)
+        else:
+            owned[word].add(rest)
+    for pid in owned["kernel"]:
+        with suppress(ProcessLookupError):
+            os.killpg(int(pid), signal.SIGKILL)
+    for home in owned["lab"]:
+        end_lab(Path(home))
+    from meshlib.runbook import folders  # only now: an idle leash stays small
+
+    for folder in owned["folder"]:
+        folders.mark_killed(Path(folder))
+    return 0
+
+
+def end_lab(home: Path) -> None:
+    """Ends the lab of `home` by the pid that its cluster.json names, and deletes the folder."""
+    import psutil
+
+    with suppress(OSError, ValueError, KeyError, psutil.NoSuchProcess):
+        root = psutil.Process(int(json.loads((home / "cluster.json").read_text(encoding="utf-8"))["pid"]))
+        if root.environ().get("MESHLIB_HOME", str(home)) == str(home):
+            family = [root, *root.children(recursive=True)]
+            root.terminate()
+            _, alive = psutil.wait_procs(family, timeout=10)
+            for process in alive:
+                process.kill()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(watch(sys.stdin))

@@ -1,0 +1,224 @@
+"""One run from parameters to exit code.  Whatever happens, the manifest says what it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from meshlib import parameters
+from meshlib.errors import LabError, ParameterError, PreflightError
+from meshlib.runbook import (
+    finish,
+    folders,
+    locks,
+    notebooks,
+    progress,
+    record,
+    strict_yaml,
+    surroundings,
+    target,
+)
+from meshlib.runbook.leash import Leash
+from meshlib.runbook.masking import Masker
+from meshlib.runbook.outcomes import OUTCOMES
+from meshlib.runbook.steps import StepRunner, run_all
+from meshlib.runbook.supervise import Stopped, Supervisor
+
+logger = logging.getLogger("meshlib.run")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for.  `overrides` are `name=value` texts, typed by the table."""
+
+    notebooks: Path
+    out: Path
+    parameters_file: Path | None = None
+    overrides: Sequence[str] = ()
+    only: Sequence[str] = ()
+    first: str | None = None
+    resume: str | None = None
+    deadline_s: float | None = None
+    read_only: bool = False
+    keep_lab: bool = False
+    html: bool = True
+
+
+def values_of(request: Request) -> tuple[dict[str, parameters.Value], list[str]]:
+    """(every parameter, all findings) from the defaults, the file and the overrides, in this order."""
+    given: dict[str, parameters.Value] = {}
+    found: list[str] = []
+    if request.parameters_file is not None:
+        given, found = strict_yaml.read(request.parameters_file)
+    seen: set[str] = set()
+    for text in request.overrides:
+        name, equals, value = text.partition("=")
+        if not equals:
+            found.append(f"-p {text}: name=value is accepted")
+        elif name in seen:
+            found.append(f"-p {name}: given twice")
+        elif name not in parameters.TABLE:
+            found.append(f"-p {parameters.unknown(name)}")
+        else:
+            try:
+                given[name] = parameters.TABLE[name].parse(value)
+            except ParameterError as error:
+                found += [f"-p {finding}" for finding in error.findings]
+        seen.add(name)
+    if request.read_only:
+        given["read_only"] = True
+    if request.deadline_s is not None:
+        given["deadline_s"] = request.deadline_s
+    values = {**parameters.defaults(), **given}
+    return values, found + [f for f in parameters.findings(values) if f not in " ".join(found)]
+
+
+class Run:
+    """The state of one run; `execute` goes through it once."""
+
+    def __init__(self, request: Request, clock: folders.Clock, out: TextIO) -> None:
+        self.request, self.clock, self.out = request, clock, out
+        self.values, self.findings = values_of(request)
+        self.masker = Masker(target.secrets(self.values))
+        self.start_s, self.start_wall_s = clock.monotonic_s(), clock.wall_s()
+        self.folder = folders.create(request.out, clock)
+        self.manifest = self._manifest()
+        self.save()
+
+    def _manifest(self) -> record.Manifest:
+        shown = {n: v for n, v in self.values.items() if n in parameters.TABLE}
+        shown["run_id"] = self.folder.name
+        self.values["run_id"] = self.folder.name
+        return record.Manifest(
+            run_id=self.folder.name,
+            outcome="running",
+            reason="",
+            exit_code=OUTCOMES["running"].exit_code,
+            started_at=self.clock.now(),
+            parameters={n: self.masker.tree(v) for n, v in shown.items()},
+            parameters_file=str(self.request.parameters_file or ""),
+            parameters_digest=digest(shown),
+            target=record.Target(target=str(self.values["target"]), context=str(self.values["context"])),
+            runner=surroundings.runner(self.masker, self.request.notebooks),
+            steps=[],
+        )
+
+    def save(self) -> None:
+        """Writes the manifest as it now is."""
+        record.write(
+            self.folder / "manifest.json", self.masker.text(record.encode(self.manifest).decode()).encode()
+        )
+
+    def execute(self) -> int:
+        """Everything after the folder is there; returns the exit code."""
+        supervisor = Supervisor(self.start_s + float(self.values["deadline_s"]), self.clock.monotonic_s)
+        with supervisor.signals(), finish.run_log(self.folder, self.masker):
+            try:
+                outcome, reason = self._guarded(supervisor)
+            except Exception as error:
+                logger.exception("the runner failed")
+                outcome = "disk-full" if folders.is_full(error) else "internal-error"
+                reason = f"{type(error).__name__}: {error}"
+            return self._end(outcome, reason)
+
+    def _guarded(self, supervisor: Supervisor) -> tuple[str, str]:
+        if self.findings:
+            self.manifest.findings = [self.masker.text(f) for f in self.findings]
+            return "bad-parameters", f"{len(self.findings)} wrong in the parameters; nothing was run"
+        try:
+            steps = self._steps()
+            with ExitStack() as stack:
+                return self._run(steps, supervisor, stack)
+        except Stopped as stop:
+            return stop.outcome, "stopped before the first step"
+        except ParameterError as error:
+            self.manifest.findings = error.findings
+            return "bad-parameters", error.findings[0]
+        except locks.LockHeld as error:
+            return "lock-held", str(error)
+        except PreflightError as error:
+            return "preflight-failed", str(error)
+        except LabError as error:
+            return "lab-failed", str(error)
+
+    def _steps(self) -> list[notebooks.Step]:
+        every = notebooks.discover(self.request.notebooks)
+        steps = notebooks.select(every, self.request.only, self.request.first)
+        if self.request.resume:
+            steps = finish.still_to_do(
+                steps, folders.find(self.request.out, self.request.resume), self.manifest
+            )
+        names = {step.name for step in steps}
+        self.manifest.steps = [
+            record.StepRecord(name=s.name, title=s.title, outcome="not-run" if s.name in names else "skipped")
+            for s in every
+        ]
+        return steps
+
+    def _run(self, steps: list[notebooks.Step], supervisor: Supervisor, stack: ExitStack) -> tuple[str, str]:
+        if problems := [problem for step in steps for problem in step.problems]:
+            self.manifest.findings = problems
+            return "invalid-notebook", problems[0]
+        leash = Leash(self.folder / "run.log")
+        stack.callback(leash.let_go)
+        leash.tell(f"folder {self.folder}")
+        lab = target.prepare(self.values, self.request.keep_lab, leash)
+        stack.callback(lab.stop)
+        self.manifest.target = lab.record
+        stack.enter_context(locks.acquire(lab.lock_name, self.manifest.run_id))
+        runner = StepRunner(
+            self.folder, self.values, lab.env, masker=self.masker, supervisor=supervisor, leash=leash,
+            clock=self.clock, progress=progress.reporter(self.out), snapshot=lab.snapshot,
+        )  # fmt: skip
+        stack.callback(runner.close)
+        if steps:
+            runner.warm(steps[0])
+        lab.start(supervisor)
+        entries = {entry.name: entry for entry in self.manifest.steps}
+
+        def after(entry: record.StepRecord) -> None:
+            self.save()
+
+        return run_all(runner, steps, entries, after)
+
+    def _end(self, outcome: str, reason: str) -> int:
+        folders.release_reserve(self.folder)
+        manifest, spent_s = self.manifest, self.clock.monotonic_s() - self.start_s
+        manifest.outcome, manifest.exit_code = outcome, OUTCOMES[outcome].exit_code
+        manifest.reason = self.masker.text(reason)
+        manifest.ended_at = self.clock.now()
+        manifest.duration_s = round(spent_s, 3)
+        manifest.overhead_s = round(spent_s - sum(step.cells_s for step in manifest.steps), 3)
+        jump_s = self.clock.wall_s() - self.start_wall_s - spent_s
+        manifest.clock_jump_s = round(jump_s, 3) if abs(jump_s) > 1 else 0.0
+        self.save()
+        finish.write_results(self.folder, manifest, self.masker)
+        self.save()
+        if outcome != "lock-held":
+            folders.point_latest(self.folder)
+        self.out.write(progress.summary(manifest, str(self.folder / "manifest.json")))
+        return manifest.exit_code
+
+
+def digest(values: Mapping[str, parameters.Value]) -> str:
+    """Runs with the same digest measured the same thing: all parameters but the id, as a short hash."""
+    same = {name: value for name, value in sorted(values.items()) if name != "run_id"}
+    return hashlib.sha256(json.dumps(same).encode()).hexdigest()[:16]
+
+
+def run(request: Request, *, clock: folders.Clock | None = None, out: TextIO = sys.stderr) -> int:
+    """Runs what `request` asks for and returns the exit code of `docs/exit-codes.md`."""
+    try:
+        this = Run(request, clock or folders.Clock(), out)
+    except OSError as error:
+        outcome = OUTCOMES["disk-full" if folders.is_full(error) else "output-unwritable"]
+        out.write(f"meshlib: {outcome.name}: {request.out}: {error.strerror}\n  fix: give --out DIR\n")
+        return outcome.exit_code
+    return this.execute()
