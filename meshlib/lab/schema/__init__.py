@@ -10,6 +10,7 @@ from .defaults import default
 from .fields import check_fields, duplicate_keys, prune
 from .model import ApplyConflict, Finding, KindRef, PatchError
 from .patches import json_patch, merge_patch
+from .protobuf import ProtobufError, protobuf_to_obj
 from .strategic import strategic_merge_patch
 from .validate import validate
 
@@ -18,6 +19,7 @@ __all__ = [
     "Finding",
     "KindRef",
     "PatchError",
+    "ProtobufError",
     "apply",
     "check_fields",
     "decode_error",
@@ -25,6 +27,7 @@ __all__ = [
     "duplicate_keys",
     "json_patch",
     "merge_patch",
+    "protobuf_to_obj",
     "prune",
     "strategic_merge_patch",
     "track",

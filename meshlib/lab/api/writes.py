@@ -1,0 +1,284 @@
+"""Creating, updating and deleting: defaults, admission, validation, storage, in a real server's order."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+from meshlib.lab import schema
+
+from . import deletion, pods, strategy
+from .allocation import Allocator
+from .codec import decode, stored, whole
+from .deletion import DeleteOptions
+from .errors import already_exists, conflict, forbidden, invalid, not_found
+from .kinds import Kind
+from .store import Obj, Stale, Store, key_of
+
+ATTEMPTS = 10
+ADMIN = {"username": "system:admin", "groups": ["system:masters", "system:authenticated"]}
+MUST_HAVE_VERSION = (
+    "metadata.resourceVersion",
+    "FieldValueInvalid",
+    "Invalid value: 0: must be specified for an update",
+)
+
+
+@dataclass(slots=True)
+class Write:
+    """Who writes and how.  `version` is the API version of the request; `warnings`
+    collects texts for the caller; `manager` owns the fields that change.
+    """
+
+    manager: str
+    version: str = ""
+    dry_run: bool = False
+    operation: str = "Update"
+    warnings: list[str] = field(default_factory=list)
+    user: dict[str, Any] = field(
+        default_factory=lambda: {"username": "system:admin", "groups": ["system:masters"]}
+    )
+
+
+Admission = Callable[[Kind, str, Obj | None, Obj | None, Write, str], Awaitable[Obj | None]]
+
+
+async def no_webhooks(
+    kind: Kind, verb: str, new: Obj | None, old: Obj | None, write: Write, subresource: str
+) -> Obj | None:
+    """The admission of a server without webhooks."""
+    return new
+
+
+class Writer:
+    """The one path of a write.  Objects that are passed in are changed; callers hand over copies."""
+
+    def __init__(self, store: Store, allocator: Allocator) -> None:
+        self._store = store
+        self._allocator = allocator
+        self.mutate: Admission = no_webhooks
+        self.validate: Admission = no_webhooks
+
+    # -- create
+
+    async def create(self, kind: Kind, namespace: str | None, obj: Obj, write: Write) -> Obj:
+        """Raises StatusError: 404 no such namespace, 403 refused, 409 exists, 422 invalid."""
+        meta = obj.setdefault("metadata", {})
+        _set_type(kind, obj)
+        if kind.namespaced:
+            meta["namespace"] = namespace or meta.get("namespace") or "default"
+        else:
+            meta.pop("namespace", None)
+        shown = meta.get("name") or meta.get("generateName") or "Unknown"
+        if kind.refusal:
+            raise forbidden(kind.plural, kind.group, shown, kind.refusal)
+        if kind.namespaced:
+            self._check_namespace(kind, meta["namespace"], shown)
+        if not meta.get("name") and meta.get("generateName"):
+            meta["name"] = strategy.generated_name(meta["generateName"])
+        schema.default(kind.ref, obj)
+        obj = await self._mutate(kind, "CREATE", obj, None, write, "")
+        strategy.prepare_create(kind, obj)
+        if kind.resource == "services":
+            # Validation first: what is no Service gets no address.
+            self._validate(kind, obj, None)
+            self._allocator.complete(obj, None, self._others("services", None))
+        schema.track(
+            kind.at(write.version or kind.version),
+            None,
+            obj,
+            manager=write.manager,
+            operation=write.operation,
+            now=strategy.now(),
+        )
+        self._validate(kind, obj, None)
+        await self.validate(kind, "CREATE", obj, None, write, "")
+        return self._store_new(kind, obj, write)
+
+    def _store_new(self, kind: Kind, obj: Obj, write: Write) -> Obj:
+        meta = obj["metadata"]
+        key = key_of(meta.get("namespace"), meta["name"])
+        if self._store.get(kind.resource, key):
+            raise already_exists(kind.plural, kind.group, meta["name"])
+        if not write.dry_run:
+            self._store.put(kind.resource, key, stored(obj), expect=0)
+        return obj
+
+    # -- update
+
+    async def update(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        change: Callable[[Obj], Obj],
+        write: Write,
+        subresource: str | None = None,
+    ) -> Obj:
+        """Store what `change` makes of the live object (which it must not change).
+
+        `change` is called again when someone else was faster, unless its result carries a resourceVersion
+        that is no longer the stored one (409 Conflict).
+        """
+        key = key_of(namespace if kind.namespaced else None, name)
+        for _ in range(ATTEMPTS):
+            row = self._store.get(kind.resource, key)
+            if row is None:
+                raise not_found(kind.plural, kind.group, name)
+            old = whole(kind, row.body)
+            new = change(old)
+            try:
+                return await self._update(kind, key, old, row.version, new, write, subresource)
+            except Stale:
+                continue
+        raise conflict(kind.plural, kind.group, name)
+
+    async def _update(
+        self, kind: Kind, key: str, old: Obj, version: int, new: Obj, write: Write, subresource: str | None
+    ) -> Obj:
+        meta = new.setdefault("metadata", {})
+        _set_type(kind, new)
+        name = old["metadata"]["name"]
+        if meta.get("uid") and meta["uid"] != old["metadata"]["uid"]:
+            why = (
+                f"Precondition failed: UID in precondition: {meta['uid']}, "
+                f"UID in object meta: {old['metadata']['uid']}"
+            )
+            raise conflict(kind.plural, kind.group, name, why)
+        asked = meta.get("resourceVersion")
+        if asked and asked != str(version):
+            raise conflict(kind.plural, kind.group, name)
+        if not asked and kind.custom:
+            cause = (
+                "metadata.resourceVersion",
+                "FieldValueInvalid",
+                "Invalid value: 0: must be specified for an update",
+            )
+            raise invalid(kind.group, kind.plural, name, [cause])
+        meta["resourceVersion"] = str(version)
+        if kind.namespaced:
+            meta.setdefault("namespace", old["metadata"].get("namespace"))
+        schema.default(kind.ref, new)
+        new = await self._mutate(kind, "UPDATE", new, old, write, subresource or "")
+        strategy.prepare_update(kind, new, old, subresource)
+        if kind.resource == "services" and not subresource:
+            self._allocator.complete(new, old, self._others("services", key))
+        deletion.check_finalizers(kind, new, old)
+        self._validate(kind, new, old)
+        await self.validate(kind, "UPDATE", new, old, write, subresource or "")
+        schema.track(
+            kind.at(write.version or kind.version),
+            old,
+            new,
+            manager=write.manager,
+            operation=write.operation,
+            now=strategy.now(),
+            subresource=subresource or "",
+        )
+        if _same(new, old):
+            return old
+        if write.dry_run:
+            return new
+        if deletion.finished(kind, new, old):
+            self._store.delete(kind.resource, key, stored(new), expect=version)
+        else:
+            self._store.put(kind.resource, key, stored(new), expect=version)
+        return new
+
+    # -- delete
+
+    async def delete(
+        self, kind: Kind, namespace: str | None, name: str, options: DeleteOptions, write: Write
+    ) -> tuple[bool, Obj]:
+        """Whether the object is gone, and the object as it is now or last was."""
+        key = key_of(namespace if kind.namespaced else None, name)
+        for _ in range(ATTEMPTS):
+            row = self._store.get(kind.resource, key)
+            if row is None:
+                raise not_found(kind.plural, kind.group, name)
+            old = whole(kind, row.body)
+            deletion.check_preconditions(kind, old, options)
+            await self.validate(kind, "DELETE", None, old, write, "")
+            obj = deepcopy(old)
+            gone = deletion.mark(kind, obj, options)
+            if write.dry_run or (not gone and obj == old):
+                return gone, obj
+            try:
+                if gone:
+                    self._store.delete(kind.resource, key, stored(obj), expect=row.version)
+                else:
+                    self._store.put(kind.resource, key, stored(obj), expect=row.version)
+            except Stale:
+                continue
+            return gone, obj
+        raise conflict(kind.plural, kind.group, name)
+
+    # -- parts
+
+    async def _mutate(self, kind: Kind, verb: str, new: Obj, old: Obj | None, write: Write, part: str) -> Obj:
+        """The server's own admission, then the webhooks'."""
+        if kind.resource == "pods" and verb == "CREATE":
+            pods.admit(new, self._account_of(new), self._priority_of(new))
+        changed = await self.mutate(kind, verb, new, old, write, part)
+        if changed is None or changed is new:
+            return new
+        schema.default(kind.ref, changed)
+        return changed
+
+    def _account_of(self, pod: Obj) -> Obj:
+        namespace = pod["metadata"]["namespace"]
+        name = (pod.get("spec") or {}).get("serviceAccountName") or "default"
+        row = self._store.get("serviceaccounts", key_of(namespace, name))
+        if row is None:
+            shown = pod["metadata"].get("name") or pod["metadata"].get("generateName", "")
+            why = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
+            raise forbidden("pods", "", shown, why)
+        account: Obj = decode(row.body)
+        return account
+
+    def _priority_of(self, pod: Obj) -> int:
+        name = (pod.get("spec") or {}).get("priorityClassName")
+        if not name:
+            return 0
+        if name in pods.SYSTEM_PRIORITIES:
+            return pods.SYSTEM_PRIORITIES[name]
+        row = self._store.get("priorityclasses.scheduling.k8s.io", name)
+        if row is None:
+            shown = pod["metadata"].get("name", "")
+            raise forbidden("pods", "", shown, f"no PriorityClass with name {name} was found")
+        return int(decode(row.body)["value"])
+
+    def _check_namespace(self, kind: Kind, namespace: str, name: str) -> None:
+        row = self._store.get("namespaces", namespace)
+        if row is None:
+            raise not_found("namespaces", "", namespace)
+        if "deletionTimestamp" in decode(row.body)["metadata"]:
+            raise deletion.terminating(kind, namespace, name)
+
+    def _others(self, resource: str, key: str | None) -> list[Obj]:
+        return [decode(row.body) for row in self._store.page(resource) if row.key != key]
+
+    def _validate(self, kind: Kind, new: Obj, old: Obj | None) -> None:
+        found = schema.validate(kind.ref, new, old=old)
+        if found:
+            causes = [(each.field, each.reason, each.message) for each in found]
+            raise invalid(kind.group, kind.kind, new["metadata"].get("name", ""), causes)
+
+
+def _set_type(kind: Kind, obj: Obj) -> None:
+    obj["apiVersion"], obj["kind"] = kind.api_version, kind.kind
+
+
+def _same(new: Obj, old: Obj) -> bool:
+    """Whether a write changed nothing; when a field was last written does not count."""
+    if any(new.get(key) != old.get(key) for key in {*new, *old} - {"metadata"}):
+        return False
+    before, after = dict(old["metadata"]), dict(new["metadata"])
+    owners = before.pop("managedFields", None), after.pop("managedFields", None)
+    return before == after and _untimed(owners[0]) == _untimed(owners[1])
+
+
+def _untimed(owners: list[Obj] | None) -> list[Obj]:
+    return [{key: value for key, value in each.items() if key != "time"} for each in owners or []]
