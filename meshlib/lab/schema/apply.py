@@ -17,9 +17,10 @@ from .fieldset import (
     show,
     to_fields_v1,
 )
+from .gofields import zero
 from .model import ApplyConflict, Finding, KindRef, Obj, PatchError
 from .nodes import Node
-from .tables import schema, zero
+from .tables import schema
 
 APPLY, UPDATE = "Apply", "Update"
 BEFORE_FIRST_APPLY = "before-first-apply"

@@ -1,6 +1,6 @@
 """Bodies of type `application/vnd.kubernetes.protobuf`, which kubectl sends for what it makes itself.
 
-The wire holds field numbers only. Their names come from `protobuf_messages.yaml`, their types from the
+The wire holds field numbers only. Their names come from `go_fields.yaml`, their types from the
 OpenAPI definitions, so that any kind that both have can be read.
 """
 
@@ -10,11 +10,10 @@ import base64
 import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from . import openapi
+from . import gofields, openapi
+from .gofields import Field
 from .model import KindRef, Obj
 from .nodes import INT_OR_STRING, META, QUANTITY, Node
 from .tables import resolve
@@ -28,12 +27,6 @@ class ProtobufError(ValueError):
     """A body that is no Kubernetes protobuf, is cut short, or is of a kind without field numbers here."""
 
 
-class _Field(NamedTuple):
-    name: str
-    pointer: bool
-    inline: str
-
-
 def protobuf_to_obj(body: bytes) -> Obj:
     """The object of a protobuf body, its `kind` and `apiVersion` set, zero values left out as JSON does."""
     if not body.startswith(MAGIC):
@@ -45,29 +38,9 @@ def protobuf_to_obj(body: bytes) -> Obj:
     api_version, kind = identity.get(1, ""), identity.get(2, "")
     group, _, version = api_version.rpartition("/")
     name = openapi.definition_name(KindRef(group, version, kind)) or META + kind
-    if name not in messages():
+    if not gofields.known(name):
         raise ProtobufError(f'no kind "{kind}" is registered for version "{api_version}"')
     return {"kind": kind, "apiVersion": api_version, **_message(name, _bytes(envelope.get(2, b"")), 0)}
-
-
-@cache
-def messages() -> dict[str, dict[int, _Field]]:
-    """The table of field numbers: full definition name → number → field."""
-    table: dict[str, dict[int, _Field]] = {}
-    for line in Path(__file__).with_name("protobuf_messages.yaml").read_text().splitlines():
-        if line.startswith("#"):
-            continue
-        short, _, fields = line.partition(": ")
-        package, _, _ = short.rpartition(".")
-        root = META.rpartition("meta.v1.")[0] if package == "meta.v1" else "io.k8s.api."
-        row: dict[int, _Field] = {}
-        for field in fields.split():
-            at = next(i for i, c in enumerate(field) if not c.isdigit())
-            mark, name = field[at], field[at + 1 :]
-            inline = f"{root}{package}.{name}" if mark == "*" else ""
-            row[int(field[:at])] = _Field(name, mark == "?", inline)
-        table[root + short] = row
-    return table
 
 
 def _message(name: str, data: bytes, depth: int, owner: str = "") -> Obj:
@@ -76,17 +49,17 @@ def _message(name: str, data: bytes, depth: int, owner: str = "") -> Obj:
     """
     if depth > MAX_DEPTH:
         raise ProtobufError("the protobuf message is nested too deeply")
-    fields = messages().get(name)
-    if fields is None:
+    if not gofields.known(name):
         raise ProtobufError(f"no field numbers are known for {name}")
+    fields = {field.number: field for field in gofields.fields(name)}
     properties = openapi.definition(owner or name).properties or {}
     obj: Obj = {}
     for number, raw in _wire(data):
         field = fields.get(number)
         if field is None:
             continue
-        if field.inline:
-            obj.update(_message(field.inline, _bytes(raw), depth + 1, owner or name))
+        if field.mark == "*":
+            obj.update(_message(field.name, _bytes(raw), depth + 1, owner or name))
             continue
         node = properties.get(field.name)
         if node is None:
@@ -95,7 +68,7 @@ def _message(name: str, data: bytes, depth: int, owner: str = "") -> Obj:
     return obj
 
 
-def _add(obj: Obj, field: _Field, node: Node, raw: int | bytes, depth: int) -> None:
+def _add(obj: Obj, field: Field, node: Node, raw: int | bytes, depth: int) -> None:
     target = resolve(node)
     if target.kind == "array" and not (node.ref and target.items):
         items = target.items or Node()
@@ -108,7 +81,7 @@ def _add(obj: Obj, field: _Field, node: Node, raw: int | bytes, depth: int) -> N
         obj.setdefault(field.name, {})[_utf8(entry.get(1, b""))] = _value(target.values, value, depth)
     else:
         value_ = _value(node, raw, depth)
-        if field.pointer or value_ not in ("", 0, False, None):
+        if field.mark in "?!" or value_ not in ("", 0, False, None):
             obj[field.name] = value_
 
 

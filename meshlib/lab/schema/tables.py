@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from . import openapi
 from .istio import PREFIX, istio_definition, istio_definition_name
-from .model import KindRef, Obj
+from .model import KindRef
 from .nodes import Node
 
 
@@ -34,35 +32,3 @@ def schema(kind: KindRef) -> Node | None:
 def builtin(kind: KindRef) -> bool:
     """Whether a kind is one of Kubernetes' own, which decode, patch and fail unlike custom resources."""
     return openapi.definition_name(kind) is not None
-
-
-ALWAYS_WRITTEN: dict[str, tuple[str, ...]] = {
-    "Deployment": ("spec", "status"),
-    "ReplicaSet": ("spec", "status"),
-    "DeploymentSpec": ("template", "strategy", "selector"),
-    "ReplicaSetSpec": ("template", "selector"),
-    "PodTemplateSpec": ("metadata", "spec"),
-    "JobSpec": ("template",),
-    "PodSpec": ("containers",),
-    "Pod": ("spec", "status"),
-    "Service": ("spec", "status"),
-    "ServiceStatus": ("loadBalancer",),
-    "Namespace": ("spec", "status"),
-    "Node": ("spec", "status"),
-    "Job": ("spec", "status"),
-}
-"""Fields that the API server's own types always have, so that ownership never names them on a create."""
-
-
-def zero(kind: KindRef) -> Obj:
-    """The empty object of a kind as the API server's types have it, for what a create adds to nothing."""
-    name = openapi.definition_name(kind)
-    return {"metadata": {}, **_zero(definition(name), kind.kind)} if name else {}
-
-
-def _zero(node: Node, name: str) -> Obj:
-    made: dict[str, Any] = {}
-    for field in ALWAYS_WRITTEN.get(name, ()):
-        inner = (node.properties or {})[field]
-        made[field] = _zero(resolve(inner), inner.definition.rpartition(".")[2]) if inner.definition else None
-    return made

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.lab.schema import ProtobufError, openapi, protobuf_to_obj
-from meshlib.lab.schema.protobuf import MAGIC, messages
+from meshlib.lab.schema import ProtobufError, gofields, openapi, protobuf_to_obj
+from meshlib.lab.schema.protobuf import MAGIC
 
 
 def varint(value: int) -> bytes:
@@ -94,16 +94,11 @@ def test_delete_options_of_any_group() -> None:
 
 def test_every_field_of_the_table_is_a_field_of_its_definition() -> None:
     documented = set(openapi.definition_names())
-    inline = {field.inline for row in messages().values() for field in row.values() if field.inline}
-    for name, row in messages().items():
-        if name not in documented:
-            assert name in inline, name
-            continue
-        properties = openapi.definition(name).properties or {}
-        assert {each.name for each in row.values() if not each.inline} <= set(properties), name
-        for each in row.values():
-            if each.inline:
-                assert each.inline in messages()
+    for name in gofields.names():
+        if name in documented:
+            assert set(gofields.json_fields(name)) <= set(openapi.definition(name).properties or {}), name
+        numbers = [field.number for field in gofields.fields(name)]
+        assert len(numbers) == len(set(numbers)), name
 
 
 @pytest.mark.parametrize("bad", [b"", b"{}", MAGIC + b"\x0a\xff", MAGIC, body("v9", "Nothing", b"")])
