@@ -48,7 +48,7 @@ def canonical_quantity(value: Any) -> Any:
     if amount == 0:
         return "0"
     if family == "binary":
-        if abs(amount) >= 1024 or amount == amount.to_integral_value():
+        if abs(amount) >= 1024:
             return _binary(amount)
         family = "decimal"
     nano = (amount / Decimal("1e-9")).to_integral_value(ROUND_CEILING)

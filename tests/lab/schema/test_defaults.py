@@ -152,9 +152,11 @@ def test_quantities(given_: Any, shown: str) -> None:
     assert canonical_quantity(shown) == shown
 
 
-@given(
-    st.from_regex(r"\A[0-9]{1,6}(\.[0-9]{1,4})?(Ki|Mi|Gi|m|k|M|G|e3)?\Z"),
-)
+@given(st.from_regex(r"\A([0-9]{1,6}(\.[0-9]{1,4})?(m|k|M|G|e3)?|[0-9]{1,6}(Ki|Mi|Gi))\Z"))
 def test_a_shown_quantity_is_its_own_form(text: str) -> None:
     shown = canonical_quantity(text)
     assert canonical_quantity(shown) == shown
+
+
+def test_a_fraction_of_a_binary_unit_is_rounded_up_to_bytes() -> None:
+    assert canonical_quantity("99.609Ki") == "102000"
