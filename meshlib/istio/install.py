@@ -1,0 +1,190 @@
+"""Install Istio by the tool that the cluster's users use, and say what is installed and by whom.
+
+| method | what it does |
+|---|---|
+| manifest | applies our own objects of the demo profile; only the embedded lab has programs for its images |
+| istioctl | runs `istioctl install` from PATH |
+| helm | runs `helm upgrade --install` for base, istiod and the gateways |
+| existing | installs nothing, checks that the version fits |
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+import pandas as pd
+
+from meshlib.errors import ClusterError, PreflightError
+from meshlib.istio import manifest
+from meshlib.kube import guard, rollout
+from meshlib.kube.apply import MANAGED_BY, MANAGER, RUN_ID, apply
+from meshlib.kube.client import Cluster, Obj
+from meshlib.parameters import Config
+
+LAB_RUNTIME = "meshlib-lab://"
+GATEWAYS = ("istio-ingressgateway", "istio-egressgateway")
+CHARTS = "https://istio-release.storage.googleapis.com/charts"
+
+
+def installed(cluster: Cluster, namespace: str) -> pd.DataFrame:
+    """The control planes in `namespace`, one row each: Revision, Version, Deployment, Installed by."""
+    try:
+        found = cluster.list("deployments.apps", namespace, labels="app=istiod")
+    except ClusterError as error:
+        if error.status != 404:
+            raise
+        found = []
+    rows = [
+        (
+            each["metadata"].get("labels", {}).get("istio.io/rev", ""),
+            version_of(each),
+            each["metadata"]["name"],
+            installer(each),
+        )
+        for each in found
+    ]
+    return pd.DataFrame(rows, columns=["Revision", "Version", "Deployment", "Installed by"])
+
+
+def version_of(deployment: Obj) -> str:
+    """The tag of the first container's image: `docker.io/istio/pilot:1.30.5` → `1.30.5`."""
+    image = str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
+    return image.rsplit("/", 1)[-1].partition(":")[2].partition("@")[0].partition("-")[0]
+
+
+def installer(deployment: Obj) -> str:
+    """Who made a control plane, by its labels: meshlib, Helm, istioctl or unknown."""
+    labels = deployment["metadata"].get("labels", {})
+    if labels.get(MANAGED_BY) == MANAGER:
+        return MANAGER
+    if labels.get(MANAGED_BY) == "Helm":
+        return "Helm"
+    return "istioctl" if "operator.istio.io/component" in labels else "unknown"
+
+
+def choose(cluster: Cluster, cfg: Config) -> tuple[str, str]:
+    """The method for `install_method` and the reason; `auto` takes what the cluster and this machine
+    offer."""
+    if cfg.install_method != "auto":
+        return cfg.install_method, "the parameter install_method says so"
+    present = installed(cluster, cfg.istio_namespace)
+    foreign = present[present["Installed by"] != MANAGER]
+    if len(foreign):
+        who = foreign.iloc[0]
+        return (
+            "existing",
+            f"{who['Deployment']} {who['Version']} is there, installed by {who['Installed by']}",
+        )
+    if all(runtime.startswith(LAB_RUNTIME) for runtime in guard.runtimes(cluster)):
+        return "manifest", "the nodes run the embedded lab's programs"
+    for tool in ("istioctl", "helm"):
+        if shutil.which(tool):
+            return tool, f"{tool} is on PATH"
+    raise PreflightError(
+        "there is no Istio in the cluster, and neither istioctl nor helm on PATH",
+        fix="install istioctl of the version in istio_version, then run this step again",
+    )
+
+
+def install(cluster: Cluster, cfg: Config) -> pd.DataFrame:
+    """Install by the chosen method and wait until control plane and gateways are ready; safe to run again.
+
+    Returns what was done, one row an object (manifest) or a command (istioctl, helm).
+    """
+    method, _ = choose(cluster, cfg)
+    if method == "manifest":
+        done = _by_manifest(cluster, cfg)
+    elif method == "existing":
+        done = _existing(cluster, cfg)
+    else:
+        plan = istioctl_plan(cluster, cfg) if method == "istioctl" else helm_plan(cluster, cfg)
+        done = _run(plan)
+        _mark(cluster, cfg, method)
+    cluster.forget_kinds()
+    wait(cluster, cfg)
+    return done
+
+
+def wait(cluster: Cluster, cfg: Config) -> None:
+    """Wait for istiod and the gateways that the profile has."""
+    names = [
+        "istiod",
+        *(name for name in GATEWAYS if cluster.find("deployments.apps", name, cfg.istio_namespace)),
+    ]
+    rollout.is_ready(cluster, cfg.istio_namespace, names, timeout_s=cfg.timeout_s)
+
+
+def _by_manifest(cluster: Cluster, cfg: Config) -> pd.DataFrame:
+    runtimes = guard.runtimes(cluster)
+    if not all(runtime.startswith(LAB_RUNTIME) for runtime in runtimes):
+        raise PreflightError(
+            "install_method manifest is for the embedded lab only; "
+            f"the nodes here run {', '.join(sorted(runtimes))}",
+            fix="set install_method: istioctl (or helm, existing, auto)",
+        )
+    if cfg.istio_profile != "demo":
+        raise PreflightError(
+            f"install_method manifest has the profile demo only, not {cfg.istio_profile}",
+            fix="set istio_profile: demo",
+        )
+    return apply(cluster, manifest.objects(cfg.istio_version, cfg.istio_namespace))
+
+
+def _existing(cluster: Cluster, cfg: Config) -> pd.DataFrame:
+    present = installed(cluster, cfg.istio_namespace)
+    wanted = manifest.minor_of(cfg.istio_version)
+    if not any(
+        manifest.minor_of(version) == wanted for version in present["Version"] if version.count(".") >= 1
+    ):
+        there = ", ".join(present["Version"]) or "none"
+        raise PreflightError(
+            f"expected Istio 1.{wanted} in {cfg.istio_namespace}, found {there}",
+            fix="set istio_version to what is installed",
+        )
+    return present
+
+
+def istioctl_plan(cluster: Cluster, cfg: Config) -> list[list[str]]:
+    """The istioctl commands, as argument lists."""
+    where = ["--kubeconfig", str(cluster.kubeconfig), "--context", cluster.context]
+    settings = [f"profile={cfg.istio_profile}", f"tag={cfg.istio_version}", f"hub={manifest.HUB}"]
+    flags = [part for setting in settings for part in ("--set", setting)]
+    wait_s = f"{int(cfg.timeout_s)}s"
+    return [["istioctl", "install", *where, *flags, "--readiness-timeout", wait_s, "--skip-confirmation"]]
+
+
+def helm_plan(cluster: Cluster, cfg: Config) -> list[list[str]]:
+    """The helm commands, as argument lists."""
+    where = ["--kubeconfig", str(cluster.kubeconfig), "--kube-context", cluster.context]
+    common = ["--namespace", cfg.istio_namespace, "--version", cfg.istio_version, "--repo", CHARTS]
+    common += ["--wait", "--timeout", f"{int(cfg.timeout_s)}s", *where]
+    mesh = ["--set", f"profile={cfg.istio_profile}", "--set", f"global.hub={manifest.HUB}"]
+    releases: list[tuple[str, str, list[str]]] = [
+        ("istio-base", "base", ["--create-namespace"]),
+        ("istiod", "istiod", mesh),
+        *((name, "gateway", []) for name in GATEWAYS),
+    ]
+    return [["helm", "upgrade", "--install", name, chart, *common, *more] for name, chart, more in releases]
+
+
+def _run(plan: Sequence[Sequence[str]]) -> pd.DataFrame:
+    rows = []
+    for command in plan:
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+        except FileNotFoundError as cause:
+            raise PreflightError(f"{command[0]} is not on PATH", fix=f"install {command[0]}") from cause
+        except subprocess.CalledProcessError as cause:
+            raise ClusterError(
+                f"{' '.join(command)} ended with {cause.returncode}: {cause.stderr.strip()[-2000:]}"
+            ) from cause
+        rows.append((" ".join(command), done.stdout.strip()))
+    return pd.DataFrame(rows, columns=["Command", "Output"])
+
+
+def _mark(cluster: Cluster, cfg: Config, method: str) -> None:
+    """Note on the namespace that this project installed Istio, so that cleanup may uninstall it."""
+    notes = {"meshlib.dev/istio-installed-by": method, RUN_ID: cluster.run_id}
+    cluster.merge("namespaces", cfg.istio_namespace, {"metadata": {"annotations": notes}}, manager=MANAGER)
