@@ -61,7 +61,7 @@ def workload_name(pod: Obj) -> str:
         if owner.get("controller"):
             name = str(owner["name"])
             return name.rpartition("-")[0] if owner["kind"] == "ReplicaSet" else name
-    return str(pod["metadata"]["name"])
+    return str(pod["metadata"].get("name") or pod["metadata"].get("generateName", "").rstrip("-"))
 
 
 def canonical_name(pod: Obj) -> str:
