@@ -1,0 +1,348 @@
+"""Clusters: one for every visible service's port and subset, and the ones that always exist.
+
+Source: istio-facts C1, C5, C6; istio/istio pilot/pkg/networking/core/cluster_builder.go,
+cluster_traffic_policy.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from meshlib.lab.istiod.minors import minor
+from meshlib.lab.istiod.translate import authn, destinationrules, durations, endpoints, names, services, tls
+from meshlib.lab.istiod.translate.loadbalancing import apply_load_balancer, apply_outlier_detection
+from meshlib.lab.istiod.translate.mesh import MeshConfig, mesh_config
+from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, describe, present, typed
+from meshlib.lab.istiod.translate.names import Paths
+from meshlib.lab.istiod.translate.routes import config_path
+from meshlib.lab.istiod.translate.services import Port, Service
+from meshlib.lab.istiod.translate.world import World
+
+UNLIMITED = 4294967295
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_H2 = {"max_concurrent_streams": 1073741824}
+
+
+class ClusterBuilder:
+    """Builds the clusters of one proxy; `secrets` collects what their TLS needs, `problems` what was left
+    out.
+    """
+
+    def __init__(self, world: World, proxy: Proxy, paths: Paths, secrets: tls.Secrets) -> None:
+        self.world = world
+        self.proxy = proxy
+        self.paths = paths
+        self.secrets = secrets
+        self.mesh: MeshConfig = mesh_config(world)
+        self.problems: list[Problem] = []
+
+    def of_service(self, service: Service) -> tuple[list[Obj], list[Obj]]:
+        """The clusters of a service (ports × subsets) and the assignments of those that have endpoint
+        files.
+        """
+        rule = destinationrules.rule_for(self.world, self.proxy, service)
+        clusters: list[Obj] = []
+        assignments: list[Obj] = []
+        for port in service.ports:
+            if port.protocol == "UDP":
+                continue
+            subsets: list[Mapping[str, Any] | None] = [None]
+            subsets += (rule or {}).get("spec", {}).get("subsets", [])
+            for subset in subsets:
+                cluster = self._outbound(service, port, rule, subset)
+                clusters.append(cluster)
+                if cluster.get("type") == "EDS":
+                    labels = (subset or {}).get("labels")
+                    assignments.append(self._assignment(cluster["name"], service, port, labels))
+        return clusters, assignments
+
+    def _assignment(self, name: str, service: Service, port: Port, labels: Mapping[str, str] | None) -> Obj:
+        return endpoints.assignment(self.world, name, service, port, labels)
+
+    def _outbound(
+        self, service: Service, port: Port, rule: Obj | None, subset: Mapping[str, Any] | None
+    ) -> Obj:
+        subset_name = subset["name"] if subset else ""
+        name = names.outbound(port.number, service.hostname, subset_name)
+        policy = destinationrules.policy(rule, port, subset)
+        pool = policy.get("connectionPool") or {}
+        options = self._protocol(port, pool)
+        cluster: Obj = {
+            "name": name,
+            **self._discovery(name, service, port, (subset or {}).get("labels")),
+            "connect_timeout": _duration((pool.get("tcp") or {}).get("connectTimeout"))
+            or self.mesh.connect_timeout,
+            "common_lb_config": {},
+            "metadata": _metadata(service, rule, subset_name),
+        }
+        apply_pool(cluster, options, pool, policy.get("retryBudget"))
+        if cluster.get("lb_policy") != "CLUSTER_PROVIDED":
+            apply_load_balancer(cluster, policy.get("loadBalancer") or {})
+        apply_outlier_detection(cluster, policy.get("outlierDetection"))
+        self._security(
+            cluster,
+            options,
+            service,
+            port,
+            rule,
+            policy,
+            names.outbound_sni(port.number, service.hostname, subset_name),
+        )
+        if options:
+            cluster["typed_extension_protocol_options"] = {HTTP_OPTIONS: typed(HTTP_OPTIONS, **options)}
+        return cluster
+
+    def _discovery(self, name: str, service: Service, port: Port, labels: Mapping[str, str] | None) -> Obj:
+        if service.resolution == "EDS":
+            source = tls.file_source(self.paths.endpoints(name))
+            return {"type": "EDS", "eds_cluster_config": {"eds_config": source, "service_name": name}}
+        if service.hostname.startswith("*"):
+            return dynamic_forward_proxy()
+        chosen = [
+            endpoint
+            for endpoint in endpoints.of_service(self.world, service)
+            if all(endpoint.labels.get(key) == value for key, value in (labels or {}).items())
+        ]
+        target = port.target if isinstance(port.target, int) else port.number
+        items = [
+            endpoints.lb_endpoint(endpoint, endpoints.port_of(endpoint, port) or target)
+            for endpoint in chosen
+        ]
+        if not items and not service.addresses:
+            items = [{"endpoint": {"address": endpoints.address(service.hostname, target)}}]
+        return {
+            "type": "STRICT_DNS",
+            "dns_refresh_rate": self.mesh.dns_refresh_rate,
+            "respect_dns_ttl": True,
+            "dns_lookup_family": "V4_ONLY",
+            "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": items}]},
+        }
+
+    def _protocol(self, port: Port, pool: Mapping[str, Any]) -> Obj:
+        """The options by which Envoy speaks to the service; empty means HTTP/1.1."""
+        http = pool.get("http") or {}
+        if http.get("useClientProtocol"):
+            return use_downstream_protocol()
+        policy = http.get("h2UpgradePolicy", "DEFAULT")
+        upgrade = policy == "UPGRADE" or (policy == "DEFAULT" and self.mesh.h2_upgrade and port.is_http)
+        if port.is_http2 or upgrade:
+            return {"explicit_http_config": {"http2_protocol_options": dict(_H2)}}
+        return {}
+
+    def _security(
+        self,
+        cluster: Obj,
+        options: Obj,
+        service: Service,
+        port: Port,
+        rule: Obj | None,
+        policy: Mapping[str, Any],
+        sni: str,
+    ) -> None:
+        settings = policy.get("tls")
+        http2 = "explicit_http_config" in options
+        mode = (settings or {}).get("mode", "DISABLE") if settings is not None else None
+        if mode == "DISABLE":
+            return
+        if mode in ("SIMPLE", "MUTUAL") and settings is not None and rule is not None:
+            self._originate(cluster, options, settings, rule, service, http2)
+            return
+        if mode is None:
+            if service.external or not self.mesh.enable_auto_mtls:
+                return
+            if authn.namespace_mode(self.world, service.namespace) == "DISABLE":
+                return
+        settings = settings or {}
+        accounts = settings.get("subjectAltNames") or endpoints.accounts(self.world, service)
+        socket = tls.mesh_client(
+            self.secrets, settings.get("sni") or sni, accounts, http=port.may_be_http, http2=http2
+        )
+        if mode == "ISTIO_MUTUAL":
+            cluster["transport_socket"] = socket
+        elif "type" in cluster:
+            cluster["transport_socket_matches"] = [
+                {"name": "tlsMode-istio", "match": {"tlsMode": "istio"}, "transport_socket": socket},
+                {"name": "tlsMode-disabled", "match": {}, "transport_socket": raw_buffer()},
+            ]
+
+    def _originate(
+        self,
+        cluster: Obj,
+        options: Obj,
+        settings: Mapping[str, Any],
+        rule: Obj,
+        service: Service,
+        http2: bool,
+    ) -> None:
+        selective = bool(rule["spec"].get("workloadSelector"))
+        if settings.get("credentialName") and self.proxy.role == "sidecar" and not selective:
+            text = "tls.credentialName holds only for gateways, or for sidecars that a workloadSelector names"
+            self.problems.append(Problem(describe(rule), text))
+            return
+        if settings["mode"] == "MUTUAL" and not settings.get("credentialName"):
+            missing = [name for name in ("clientCertificate", "privateKey") if not settings.get(name)]
+            if missing:
+                self.problems.append(
+                    Problem(describe(rule), f"tls mode MUTUAL lacks {' and '.join(missing)}")
+                )
+                return
+        own = list(service.accounts) if service.entry else []
+        cluster["transport_socket"] = tls.origination(settings, self.secrets, http2=http2, names=own)
+        automatic: Obj = {}
+        if not settings.get("sni"):
+            automatic["auto_sni"] = True
+            if not settings.get("subjectAltNames") and settings.get("insecureSkipVerify") is not True:
+                automatic["auto_san_validation"] = True
+        if automatic:
+            options["upstream_http_protocol_options"] = automatic
+            if "explicit_http_config" not in options and "use_downstream_protocol_config" not in options:
+                options["explicit_http_config"] = {"http_protocol_options": {}}
+
+    def outbound(self) -> tuple[list[Obj], list[Obj]]:
+        """All clusters towards services, and their assignments."""
+        clusters: list[Obj] = []
+        assignments: list[Obj] = []
+        for service in services.visible(self.world, self.proxy.namespace):
+            more, assigned = self.of_service(service)
+            clusters += more
+            assignments += assigned
+        return clusters, assignments
+
+    def black_hole(self) -> Obj:
+        return {
+            "name": names.BLACK_HOLE,
+            "type": "STATIC",
+            "connect_timeout": self.mesh.connect_timeout,
+        }
+
+    def passthrough(self) -> Obj:
+        """Where a sidecar sends what is no known service.
+
+        A real sidecar has the address that the client dialled; here the client dials the proxy, so the
+        name
+        in
+        the request is resolved instead.
+        """
+        return {
+            "name": names.PASSTHROUGH,
+            "connect_timeout": self.mesh.connect_timeout,
+            **dynamic_forward_proxy(),
+        }
+
+    def inbound(self, declared: int, port: Port | None, service: Service | None) -> Obj:
+        """The cluster of the application's own port, reached on the inside address."""
+        name = (
+            names.inbound(declared)
+            if service
+            else minor(self.proxy.minor).passthrough_cluster + f"_{declared}"
+        )
+        rule = destinationrules.rule_for(self.world, self.proxy, service) if service else None
+        policy = destinationrules.policy(rule, port) if rule and port else {}
+        pool = policy.get("connectionPool") or {}
+        target = endpoints.address(self.proxy.inside, self.proxy.true_port(declared))
+        cluster: Obj = {
+            "name": name,
+            "type": "STATIC",
+            "connect_timeout": _duration((pool.get("tcp") or {}).get("connectTimeout"))
+            or self.mesh.connect_timeout,
+            "load_assignment": {
+                "cluster_name": name,
+                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": target}}]}],
+            },
+        }
+        if service:
+            cluster["metadata"] = _metadata(service, None, "")
+        sniffed = port is None or port.protocol == services.AUTO
+        options = use_downstream_protocol() if sniffed else self._protocol(port, pool) if port else {}
+        apply_pool(cluster, options, pool, None)
+        if options:
+            cluster["typed_extension_protocol_options"] = {HTTP_OPTIONS: typed(HTTP_OPTIONS, **options)}
+        return cluster
+
+
+def use_downstream_protocol() -> Obj:
+    return {
+        "use_downstream_protocol_config": {"http_protocol_options": {}, "http2_protocol_options": dict(_H2)}
+    }
+
+
+def raw_buffer() -> Obj:
+    return {
+        "name": "envoy.transport_sockets.raw_buffer",
+        "typed_config": typed("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"),
+    }
+
+
+DNS_CACHE = {"name": "dynamic_forward_proxy_cache", "dns_lookup_family": "V4_ONLY"}
+
+
+def dynamic_forward_proxy() -> Obj:
+    """The discovery of a cluster that resolves the host named in each request."""
+    config = typed(
+        "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig", dns_cache_config=DNS_CACHE
+    )
+    return {
+        "lb_policy": "CLUSTER_PROVIDED",
+        "cluster_type": {"name": "envoy.clusters.dynamic_forward_proxy", "typed_config": config},
+    }
+
+
+def apply_pool(cluster: Obj, options: Obj, pool: Mapping[str, Any], budget: Mapping[str, Any] | None) -> None:
+    """Circuit breakers and connection options; what is not set is unlimited, not Envoy's default."""
+    http, tcp = pool.get("http") or {}, pool.get("tcp") or {}
+    threshold: Obj = {
+        "max_connections": tcp.get("maxConnections") or UNLIMITED,
+        "max_pending_requests": http.get("http1MaxPendingRequests") or UNLIMITED,
+        "max_requests": http.get("http2MaxRequests") or UNLIMITED,
+        "max_retries": http.get("maxRetries") or UNLIMITED,
+        "track_remaining": True,
+    }
+    if budget is not None:
+        threshold["retry_budget"] = present(
+            budget_percent={"value": budget.get("percent", 20.0)},
+            budget_interval=_duration(budget.get("budgetInterval")),
+            min_retry_concurrency=budget.get("minRetryConcurrency") or 3,
+        )
+    cluster["circuit_breakers"] = {"thresholds": [threshold]}
+    common = present(
+        idle_timeout=_duration(http.get("idleTimeout") or tcp.get("idleTimeout")),
+        max_requests_per_connection=http.get("maxRequestsPerConnection") or None,
+        max_connection_duration=_duration(tcp.get("maxConnectionDuration")),
+    )
+    if common:
+        options["common_http_protocol_options"] = common
+        if "explicit_http_config" not in options and "use_downstream_protocol_config" not in options:
+            options["explicit_http_config"] = {"http_protocol_options": {}}
+    h2 = options.get("explicit_http_config", {}).get("http2_protocol_options")
+    if h2 is not None and http.get("maxConcurrentStreams"):
+        h2["max_concurrent_streams"] = http["maxConcurrentStreams"]
+    if keepalive := tcp.get("tcpKeepalive"):
+        cluster["upstream_connection_options"] = {
+            "tcp_keepalive": present(
+                keepalive_probes=keepalive.get("probes"),
+                keepalive_time=_whole(keepalive.get("time")),
+                keepalive_interval=_whole(keepalive.get("interval")),
+            )
+        }
+
+
+def _whole(duration: str | None) -> int | None:
+    return None if duration is None else int(durations.seconds(duration))
+
+
+def _duration(value: str | None) -> str | None:
+    return None if value is None else durations.proto(value)
+
+
+def _metadata(service: Service, rule: Obj | None, subset: str) -> Obj:
+    """What istioctl reads off a cluster: its services and the DestinationRule that shaped it."""
+    istio: Obj = {
+        "services": [{"host": service.hostname, "name": service.name, "namespace": service.namespace}]
+    }
+    if rule is not None:
+        meta = rule["metadata"]
+        istio["config"] = config_path("destination-rule", meta["namespace"], meta["name"])
+        if subset:
+            istio["subset"] = subset
+    return {"filter_metadata": {"istio": istio}}

@@ -1,0 +1,146 @@
+"""The listeners of a gateway: one for each port that a Gateway serves.
+
+Source: istio-facts C1, C3, C4; istio/istio pilot/pkg/networking/core/gateway.go.
+The proxy binds the pod's address, and itself the ClusterIP, the load balancer's address and the node port of
+the
+Services that lead to it (docs/ARCHITECTURE.md, Addresses).
+"""
+
+from __future__ import annotations
+
+import json
+
+from meshlib.lab.istiod.translate import accesslog, names, tls
+from meshlib.lab.istiod.translate.endpoints import address
+from meshlib.lab.istiod.translate.gateways import Listen, Merged, Server, services_of
+from meshlib.lab.istiod.translate.hcm import connection_manager
+from meshlib.lab.istiod.translate.model import PORTS, Obj, Problem, Proxy, typed
+from meshlib.lab.istiod.translate.names import Paths
+from meshlib.lab.istiod.translate.security import Filters
+from meshlib.lab.istiod.translate.tcp import TcpBuilder
+from meshlib.lab.istiod.translate.world import World
+
+_TLS_INSPECTOR = {
+    "name": "envoy.filters.listener.tls_inspector",
+    "typed_config": typed("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"),
+}
+
+
+class GatewayListeners:
+    """Builds the listeners of one gateway."""
+
+    def __init__(
+        self, world: World, proxy: Proxy, paths: Paths, secrets: tls.Secrets, filters: Filters
+    ) -> None:
+        self.world = world
+        self.proxy = proxy
+        self.paths = paths
+        self.secrets = secrets
+        self.filters = filters
+        self.problems: list[Problem] = []
+        self.tcp = TcpBuilder(world, proxy, self.problems)
+
+    def build(self, merged: Merged) -> list[Obj]:
+        found = []
+        for listen in merged.ports.values():
+            chains = self._chains(listen)
+            if not chains:
+                continue
+            true = self.proxy.true_port(listen.port)
+            if listen.port not in self.proxy.ports and not self.world.bindable(listen.port):
+                text = f"port {listen.port} may not be bound by this user and the pod does not declare it"
+                self.problems.append(Problem(f"Gateway {listen.servers[0].gateway}", text))
+                continue
+            bind = listen.bind or self.proxy.address
+            name = names.listener(listen.port) if not listen.bind else f"{listen.bind}_{listen.port}"
+            listener: Obj = {
+                "name": name,
+                "address": address(bind, true),
+                "traffic_direction": "OUTBOUND",
+                "filter_chains": chains,
+            }
+            if not listen.plain:
+                listener["listener_filters"] = [_TLS_INSPECTOR]
+            if more := self._addresses(listen, (bind, true)):
+                listener["additional_addresses"] = [{"address": address(*pair)} for pair in more]
+            if logs := accesslog.listener(self.world, self.proxy, "gateway", self.problems):
+                listener["access_log"] = logs
+            found.append(listener)
+        return found
+
+    def _addresses(self, listen: Listen, first: tuple[str, int]) -> list[tuple[str, int]]:
+        """The other socket addresses under which Services offer this port."""
+        found: list[tuple[str, int]] = []
+        for service in services_of(self.world, self.proxy):
+            obj = self.world.get("Service", service.namespace, service.name) or {}
+            given = json.loads(obj.get("metadata", {}).get("annotations", {}).get(PORTS) or "{}")
+            balancer = (obj.get("status") or {}).get("loadBalancer") or {}
+            virtual = [service.cluster_ip] if service.cluster_ip not in ("", "None") else []
+            virtual += [item["ip"] for item in balancer.get("ingress") or [] if item.get("ip")]
+            for port in service.ports:
+                target = port.target if isinstance(port.target, int) else port.number
+                if target != listen.port or port.protocol == "UDP":
+                    continue
+                number = given.get(str(port.number), port.number)
+                if str(port.number) in given or self.world.bindable(number):
+                    found += [(ip, number) for ip in virtual]
+                if port.node_port and self.proxy.node:
+                    found.append((self.proxy.node, port.node_port))
+        return [pair for pair in dict.fromkeys(found) if pair != first]
+
+    def _chains(self, listen: Listen) -> list[Obj]:
+        if listen.plain and listen.servers[0].is_http:
+            return [self._http(listen, listen.servers[0])]
+        chains: list[Obj] = []
+        taken: set[str] = set()
+        for server in listen.servers:
+            if server.is_http:
+                chains.append(self._http(listen, server))
+            else:
+                chains += self._network(server, taken)
+        return chains
+
+    def _http(self, listen: Listen, server: Server) -> Obj:
+        name = names.listener(listen.port) if not listen.bind else f"{listen.bind}_{listen.port}"
+        prefix = f"outbound_{name}"
+        if server.ends_tls:
+            prefix = server.spec.get("name") or prefix
+        manager = connection_manager(
+            self.world,
+            self.proxy,
+            "gateway",
+            prefix,
+            route_file=(server.route, self.paths.route(server.route)),
+            filters=self.filters.http("gateway"),
+            problems=self.problems,
+        )
+        chain: Obj = {"filters": [manager]}
+        if server.ends_tls and server.tls is not None:
+            chain |= _sni(server.sni)
+            chain["transport_socket"] = tls.server(server.tls, self.secrets, tcp=False)
+        return chain
+
+    def _network(self, server: Server, taken: set[str]) -> list[Obj]:
+        """TCP servers, TLS that ends here without HTTP, and TLS that is passed on by its SNI."""
+        if server.tls is None or server.ends_tls:
+            filters = self.tcp.of_tcp(server)
+            if not filters:
+                return []
+            chain: Obj = {"filters": [*self.filters.network("gateway"), *filters]}
+            if server.ends_tls and server.tls is not None:
+                chain |= _sni(server.sni)
+                chain["transport_socket"] = tls.server(server.tls, self.secrets, tcp=True)
+            return [chain]
+        if server.tls.get("mode") == "AUTO_PASSTHROUGH":
+            text = "tls mode AUTO_PASSTHROUGH is not supported by the embedded lab"
+            self.problems.append(Problem(f"Gateway {server.gateway}", text))
+            return []
+        chains = []
+        for sni, filters in self.tcp.of_tls(server, taken):
+            chains.append({**_sni(sni), "filters": [*self.filters.network("gateway"), *filters]})
+        return chains
+
+
+def _sni(names_of: list[str]) -> Obj:
+    """The match on the server name; with `*` among them there is no match at all, as everything matches."""
+    return {} if "*" in names_of else {"filter_chain_match": {"server_names": names_of}}

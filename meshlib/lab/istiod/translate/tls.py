@@ -1,0 +1,216 @@
+"""TLS contexts: what gateways present, what sidecars demand, and what clients of the mesh offer.
+
+Source: istio-facts C4, C5; istio/istio pilot/pkg/networking/core/listener.go, cluster_tls.go,
+pilot/pkg/security.
+Certificates come over file SDS; the names are istiod's (`default`, `ROOTCA`,
+`kubernetes://<credentialName>`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from meshlib.lab.istiod.translate.model import Obj, SecretReference, present, typed
+from meshlib.lab.istiod.translate.names import Paths
+
+DEFAULT = "default"
+ROOT = "ROOTCA"
+CIPHERS = [
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "AES256-GCM-SHA384",
+    "AES128-GCM-SHA256",
+]
+MTLS_HTTP_ALPN = ["istio-http/1.0", "istio-http/1.1", "istio-h2"]
+MTLS_TCP_ALPN = ["istio-peer-exchange", "istio"]
+ALL_MTLS_ALPN = ["istio", "istio-peer-exchange", *MTLS_HTTP_ALPN]
+_PROTOCOLS = {"TLSV1_0": "TLSv1_0", "TLSV1_1": "TLSv1_1", "TLSV1_2": "TLSv1_2", "TLSV1_3": "TLSv1_3"}
+
+
+class Secrets:
+    """Collects the SDS names that a proxy needs while its resources are built."""
+
+    def __init__(self, paths: Paths, namespace: str) -> None:
+        self.paths = paths
+        self.namespace = namespace
+        self.wanted: dict[str, SecretReference] = {}
+
+    def sds(self, name: str, reference: SecretReference) -> Obj:
+        """An `SdsSecretConfig` for a name, which is remembered as wanted."""
+        self.wanted[name] = reference
+        return {"name": name, "sds_config": file_source(self.paths.secret(name))}
+
+    def workload(self) -> Obj:
+        return self.sds(DEFAULT, SecretReference("workload"))
+
+    def root(self) -> Obj:
+        return self.sds(ROOT, SecretReference("root"))
+
+    def certificate(self, credential: str) -> Obj:
+        return self.sds(
+            f"kubernetes://{credential}", SecretReference("certificate", self.namespace, credential)
+        )
+
+    def ca(self, credential: str) -> Obj:
+        name = f"{credential}-cacert"
+        return self.sds(f"kubernetes://{name}", SecretReference("ca", self.namespace, credential))
+
+    def files(self, *paths: str) -> Obj:
+        """A certificate from files in the pod, or with one path a CA."""
+        kind = "file-root" if len(paths) == 1 else "file-cert"
+        name = f"{kind}:{'~'.join(paths)}"
+        return self.sds(name, SecretReference("files", self.namespace, name))
+
+
+def file_source(path: str) -> Obj:
+    """A `ConfigSource` that reads one file and follows renames onto it."""
+    return {
+        "path_config_source": {"path": path},
+        "initial_fetch_timeout": "0s",
+        "resource_api_version": "V3",
+    }
+
+
+def downstream(context: Obj) -> Obj:
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": typed("envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", **context),
+    }
+
+
+def upstream(context: Obj) -> Obj:
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": typed("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", **context),
+    }
+
+
+def _combined(root: Obj, names: list[str], **also: Any) -> Obj:
+    context = present(match_subject_alt_names=[{"exact": name} for name in names] or None, **also)
+    return {
+        "combined_validation_context": {
+            "default_validation_context": context,
+            "validation_context_sds_secret_config": root,
+        }
+    }
+
+
+def server(settings: Mapping[str, Any], secrets: Secrets, *, tcp: bool) -> Obj:
+    """The context of a Gateway server that ends TLS; `tcp` where what comes out is not HTTP."""
+    mode = settings.get("mode", "PASSTHROUGH")
+    mutual = mode in ("MUTUAL", "ISTIO_MUTUAL")
+    validates = mutual or mode == "OPTIONAL_MUTUAL"
+    names = settings.get("subjectAltNames") or []
+    alpn = ["istio-peer-exchange", "h2", "http/1.1"] if tcp and mode == "ISTIO_MUTUAL" else ["h2", "http/1.1"]
+    common: Obj = {"alpn_protocols": alpn}
+    if mode == "ISTIO_MUTUAL":
+        common["tls_certificate_sds_secret_configs"] = [secrets.workload()]
+        common |= _combined(secrets.root(), names)
+    elif settings.get("credentialName") or settings.get("credentialNames"):
+        common |= _credentials(settings, secrets, names, validates)
+    else:
+        chain, key = settings.get("serverCertificate", ""), settings.get("privateKey", "")
+        common["tls_certificate_sds_secret_configs"] = [secrets.files(chain, key)]
+        if validates:
+            common |= _combined(secrets.files(settings.get("caCertificates", "")), names)
+    if mode in ("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"):
+        parameters = present(
+            tls_minimum_protocol_version=_PROTOCOLS.get(settings.get("minProtocolVersion", "")),
+            tls_maximum_protocol_version=_PROTOCOLS.get(settings.get("maxProtocolVersion", "")),
+            cipher_suites=list(dict.fromkeys(settings.get("cipherSuites") or [])) or None,
+        )
+        if parameters:
+            common["tls_params"] = parameters
+    return downstream({"common_tls_context": common, "require_client_certificate": mutual})
+
+
+def _credentials(settings: Mapping[str, Any], secrets: Secrets, names: list[str], validates: bool) -> Obj:
+    credentials = settings.get("credentialNames") or [settings["credentialName"]]
+    common: Obj = {"tls_certificate_sds_secret_configs": [secrets.certificate(name) for name in credentials]}
+    if validates:
+        also = present(
+            verify_certificate_spki=settings.get("verifyCertificateSpki") or None,
+            verify_certificate_hash=settings.get("verifyCertificateHash") or None,
+        )
+        return common | _combined(secrets.ca(credentials[0]), names, **also)
+    if names:
+        common["validation_context"] = {"match_subject_alt_names": [{"exact": name} for name in names]}
+    return common
+
+
+def inbound(secrets: Secrets, *, http: bool) -> Obj:
+    """What a sidecar demands of clients of the mesh: a certificate of the mesh's CA, whatever the name."""
+    alpn = ["h2", "http/1.1"] if http else ["istio-peer-exchange", "h2", "http/1.1"]
+    return downstream(
+        {
+            "common_tls_context": {
+                "alpn_protocols": alpn,
+                "tls_params": {
+                    "tls_minimum_protocol_version": "TLSv1_2",
+                    "tls_maximum_protocol_version": "TLSv1_3",
+                    "cipher_suites": CIPHERS,
+                },
+                "tls_certificate_sds_secret_configs": [secrets.workload()],
+                **_combined(secrets.root(), []),
+            },
+            "require_client_certificate": True,
+        }
+    )
+
+
+def mesh_client(secrets: Secrets, sni: str, accounts: list[str], *, http: bool, http2: bool) -> Obj:
+    """What a client in the mesh offers to another workload (`ISTIO_MUTUAL`).
+
+    The ALPN names tell the server which chain to take.  istiod overrides them for every request by a filter
+    that stock Envoy lacks, so they are fixed here by the protocol of the port (istio-facts 0.6, C5).
+    """
+    if http2:
+        alpn = ["istio-h2", "istio", "h2"]
+    else:
+        alpn = ["istio-http/1.1", "istio", "http/1.1"] if http else ["istio-peer-exchange", "istio"]
+    return upstream(
+        {
+            "common_tls_context": {
+                "alpn_protocols": alpn,
+                "tls_params": {
+                    "tls_minimum_protocol_version": "TLSv1_2",
+                    "tls_maximum_protocol_version": "TLSv1_3",
+                },
+                "tls_certificate_sds_secret_configs": [secrets.workload()],
+                **_combined(secrets.root(), accounts),
+            },
+            "sni": sni,
+        }
+    )
+
+
+def origination(
+    settings: Mapping[str, Any], secrets: Secrets, *, http2: bool, names: list[str]
+) -> Obj | None:
+    """The context for a DestinationRule's SIMPLE or MUTUAL; None where it may not be honoured here."""
+    mutual = settings["mode"] == "MUTUAL"
+    names = settings.get("subjectAltNames") or names
+    common: Obj = {
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"}
+    }
+    if http2:
+        common["alpn_protocols"] = ["h2"]
+    unchecked = settings.get("insecureSkipVerify") is True
+    if credential := settings.get("credentialName"):
+        if mutual:
+            common["tls_certificate_sds_secret_configs"] = [secrets.certificate(credential)]
+        if not unchecked:
+            common |= _combined(secrets.ca(credential), names)
+    else:
+        if mutual:
+            pair = secrets.files(settings["clientCertificate"], settings["privateKey"])
+            common["tls_certificate_sds_secret_configs"] = [pair]
+        ca = settings.get("caCertificates") or "system"
+        if not unchecked:
+            common |= _combined(secrets.files(ca), names)
+    if unchecked:
+        common["validation_context"] = {}
+    return upstream(present(common_tls_context=common, sni=settings.get("sni")))

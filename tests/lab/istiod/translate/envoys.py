@@ -1,0 +1,136 @@
+"""Real Envoy for tests: does it accept a configuration, and how does it answer."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import envoy
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from meshlib.lab.istiod.translate import Paths, Resources, SecretReference, files
+
+Obj = dict[str, Any]
+BINARY = Path(envoy.__file__).parent / "_bin" / "envoy"
+
+
+class Authority:
+    """A CA whose certificates are made in memory."""
+
+    def __init__(self, name: str = "test CA") -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, name)])
+        self.certificate = self._sign(self.name, self.key.public_key(), [], ca=True)
+
+    def _sign(
+        self, subject: x509.Name, key: Any, names: list[x509.GeneralName], *, ca: bool
+    ) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.name)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        )
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        return builder.sign(self.key, hashes.SHA256())
+
+    def issue(self, *names: str) -> tuple[str, str]:
+        """A certificate chain and its key in PEM, for DNS names or `spiffe://` identities."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        alternative: list[x509.GeneralName] = [
+            x509.UniformResourceIdentifier(name) if "://" in name else x509.DNSName(name) for name in names
+        ]
+        leaf = self._sign(x509.Name([]), key.public_key(), alternative, ca=False)
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return leaf.public_bytes(serialization.Encoding.PEM).decode(), private.decode()
+
+    @property
+    def pem(self) -> str:
+        return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def secret(name: str, reference: SecretReference, authority: Authority, *names: str) -> Obj:
+    """What stands behind an SDS name, made by a test's CA."""
+    is_ca = reference.kind in ("root", "ca") or (reference.kind == "files" and "~" not in reference.name)
+    if is_ca:
+        content: Obj = {"validation_context": {"trusted_ca": {"inline_string": authority.pem}}}
+    else:
+        chain, key = authority.issue(*(names or ("test.example",)))
+        content = {
+            "tls_certificate": {
+                "certificate_chain": {"inline_string": chain},
+                "private_key": {"inline_string": key},
+            }
+        }
+    type_url = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+    return {"resources": [{"@type": type_url, "name": name, **content}]}
+
+
+def write(resources: Resources, paths: Paths, authority: Authority, *names: str) -> None:
+    """All files of a proxy, each renamed into place."""
+    wanted = files(resources, paths)
+    for name, reference in resources.secrets.items():
+        path = paths.secret(name)
+        if not Path(path).exists():
+            wanted = {path: secret(name, reference, authority, *names), **wanted}
+    for path, content in wanted.items():
+        replace(Path(path), json.dumps(content))
+
+
+def replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.rename(path)
+
+
+def static_bootstrap(resources: Resources) -> Obj:
+    """A bootstrap that holds everything itself, so that `--mode validate` looks at all of it."""
+    listeners = json.loads(json.dumps(list(resources.listeners.values())))
+    for listener in listeners:
+        for chain in listener["filter_chains"]:
+            for item in chain["filters"]:
+                config = item["typed_config"]
+                if "rds" in config:
+                    config["route_config"] = resources.routes[config.pop("rds")["route_config_name"]]
+    clusters = []
+    for cluster in json.loads(json.dumps(list(resources.clusters.values()))):
+        if cluster.pop("eds_cluster_config", None):
+            cluster["type"] = "STATIC"
+            cluster["load_assignment"] = resources.endpoints[cluster["name"]]
+        clusters.append(cluster)
+    return {
+        "node": {"id": "router~127.9.1.1~gateway.ns~ns.svc.cluster.local", "cluster": "gateway.ns"},
+        "static_resources": {"listeners": listeners, "clusters": clusters},
+    }
+
+
+def validate(resources: Resources, paths: Paths, folder: Path, authority: Authority) -> None:
+    """Asks real Envoy whether it takes the configuration; AssertionError with its words if not."""
+    shutil.rmtree(paths.root, ignore_errors=True)
+    write(resources, paths, authority)
+    file = folder / "bootstrap.json"
+    file.write_text(json.dumps(static_bootstrap(resources)))
+    done = subprocess.run(
+        [str(BINARY), "--mode", "validate", "-c", str(file), "-l", "error"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
