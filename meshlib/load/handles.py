@@ -1,0 +1,78 @@
+"""libcurl handles set up for a plan: everything that stays the same from request to request is set once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pycurl
+
+from meshlib.load.plan import Plan, Request
+
+Start = Callable[["pycurl.Curl", int], None]
+
+
+def multi(plan: Plan) -> pycurl.CurlMulti:
+    """The stack that runs all transfers of a worker over `plan.connections` connections."""
+    made = pycurl.CurlMulti()
+    made.setopt(pycurl.M_MAX_TOTAL_CONNECTIONS, plan.connections)
+    made.setopt(pycurl.M_MAXCONNECTS, plan.connections)
+    if plan.http == "2":
+        made.setopt(pycurl.M_PIPELINING, 2)  # CURLPIPE_MULTIPLEX
+        made.setopt(pycurl.M_MAX_CONCURRENT_STREAMS, plan.streams)
+    return made
+
+
+def handle(plan: Plan) -> pycurl.Curl:
+    """A handle with the plan's connection, TLS and protocol options. Certificates are always verified."""
+    made = pycurl.Curl()
+    put = made.setopt
+    put(pycurl.NOSIGNAL, 1)
+    put(pycurl.WRITEFUNCTION, len)  # takes every chunk and says so, without leaving C
+    put(pycurl.NOPROXY, "*")
+    put(pycurl.TIMEOUT_MS, max(1, round(plan.timeout_s * 1000)))
+    put(pycurl.CONNECTTIMEOUT_MS, max(1, round(plan.timeout_s * 1000)))
+    put(pycurl.USERAGENT, "meshlib-load")
+    put(pycurl.TCP_NODELAY, 1)
+    if plan.cacert:
+        put(pycurl.CAINFO, plan.cacert)
+    if plan.cert and plan.key:
+        put(pycurl.SSLCERT, plan.cert)
+        put(pycurl.SSLKEY, plan.key)
+    if plan.resolve:
+        put(pycurl.RESOLVE, list(plan.resolve))
+    if plan.http == "2":
+        put(pycurl.PIPEWAIT, 1)
+    if not plan.keepalive:
+        put(pycurl.FRESH_CONNECT, 1)
+        put(pycurl.FORBID_REUSE, 1)
+    return made
+
+
+def aim(made: pycurl.Curl, plan: Plan, request: Request) -> None:
+    """Point the handle at one request of the mix: URL, method, body and headers, but for trace headers."""
+    put = made.setopt
+    put(pycurl.URL, request.url)
+    put(pycurl.HTTPHEADER, headers_of(request))
+    if plan.http == "1.1":
+        put(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+    elif request.url.startswith("https:"):
+        put(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
+    else:
+        put(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE)
+    put(pycurl.HTTPGET, 1)
+    put(pycurl.NOBODY, 0)
+    method = request.method.upper()
+    if request.body is not None:
+        put(pycurl.POST, 1)
+        put(pycurl.POSTFIELDSIZE_LARGE, len(request.body))
+        put(pycurl.COPYPOSTFIELDS, request.body)
+    elif method == "HEAD":
+        put(pycurl.NOBODY, 1)
+    else:
+        put(pycurl.HTTPGET, 1)
+    put(pycurl.CUSTOMREQUEST, method)
+
+
+def headers_of(request: Request) -> list[str]:
+    """The request's own headers; `Expect: 100-continue` is switched off, it would cost a round trip."""
+    return [*request.headers, "Expect:"] if request.body is not None else list(request.headers)

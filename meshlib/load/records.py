@@ -1,0 +1,100 @@
+"""One record a request: 60 bytes, written to a file as they come, so that ten million fit anywhere."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from meshlib.load import kinds
+
+DTYPE = np.dtype(
+    [
+        ("intended_ns", "<i8"),  # since the start of the run
+        ("started_ns", "<i8"),
+        ("dns_us", "<u4"),  # libcurl's marks, each counted from the request's start
+        ("connect_us", "<u4"),
+        ("tls_us", "<u4"),
+        ("first_byte_us", "<u4"),
+        ("total_us", "<u4"),
+        ("bytes", "<i8"),
+        ("trace", "<u8"),  # lower half of the trace id; 0: the request carried none
+        ("status", "<u2"),
+        ("item", "<u2"),  # place in the plan's mix
+        ("http", "u1"),  # libcurl's number: 2 is HTTP/1.1, 3 is HTTP/2
+        ("error", "u1"),  # place in kinds.ALL
+        ("flags", "u1"),
+        ("worker", "u1"),
+    ]
+)
+PACK = struct.Struct("<qqIIIIIqQHHBBBB")
+NEW_CONNECTION, SAMPLED = 1, 2
+HTTP_NAMES = {0: "", 1: "1.0", 2: "1.1", 3: "2"}
+
+Records = npt.NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The records of one worker: their file, and the upper half of its trace ids."""
+
+    file: Path
+    trace_prefix: str
+
+
+def read(parts: list[Part]) -> Records:
+    """All records, in order of the intended send time; file-backed while there is one worker."""
+    arrays = [
+        np.memmap(part.file, dtype=DTYPE, mode="r")
+        for part in parts
+        if part.file.stat().st_size >= DTYPE.itemsize
+    ]
+    if not arrays:
+        return np.empty(0, dtype=DTYPE)
+    if len(arrays) == 1:
+        return arrays[0]
+    whole = np.concatenate(arrays)
+    return whole[np.argsort(whole["intended_ns"], kind="stable")]
+
+
+def latency_us(records: Records) -> npt.NDArray[np.float64]:
+    """Time from the intended send to the last byte, in µs: waiting for a free connection counts."""
+    found: npt.NDArray[np.float64] = (records["started_ns"] - records["intended_ns"]) / 1e3 + records[
+        "total_us"
+    ]
+    return found
+
+
+def frame(records: Records, prefixes: list[str]) -> pd.DataFrame:
+    """One row a request; times in ms, `intended_s` since the run's start, `trace_id` 32 hex digits or ''."""
+    lows = records["trace"].tolist()
+    workers = records["worker"].tolist()
+    return pd.DataFrame(
+        {
+            "intended_s": records["intended_ns"] / 1e9,
+            "started_s": records["started_ns"] / 1e9,
+            "latency_ms": latency_us(records) / 1e3,
+            "dns_ms": records["dns_us"] / 1e3,
+            "connect_ms": records["connect_us"] / 1e3,
+            "tls_ms": records["tls_us"] / 1e3,
+            "first_byte_ms": records["first_byte_us"] / 1e3,
+            "total_ms": records["total_us"] / 1e3,
+            "status": records["status"].astype("int64"),
+            "bytes": records["bytes"].astype("int64"),
+            "http": pd.Categorical([HTTP_NAMES.get(each, "") for each in records["http"].tolist()]),
+            "error": pd.Categorical.from_codes(
+                records["error"].astype("int16"), categories=pd.Index(kinds.ALL)
+            ),
+            "new_connection": (records["flags"] & NEW_CONNECTION) > 0,
+            "sampled": (records["flags"] & SAMPLED) > 0,
+            "item": records["item"].astype("int64"),
+            "worker": records["worker"].astype("int64"),
+            "trace_id": [
+                f"{prefixes[w]}{low:016x}" if low else "" for w, low in zip(workers, lows, strict=True)
+            ],
+        }
+    )

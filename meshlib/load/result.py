@@ -1,0 +1,131 @@
+"""What a run measured: the summary, the requests as a table, and both as files."""
+
+from __future__ import annotations
+
+import shutil
+import weakref
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pandas as pd
+
+from meshlib.load import records, stats
+from meshlib.load.engine import Outcome
+from meshlib.load.plan import NS, Plan
+
+
+class LoadResult:
+    """A finished run. The records stay in a temporary file that goes with this object."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        outcomes: list[Outcome],
+        parts: list[records.Part],
+        folder: Path,
+    ) -> None:
+        self.plan = plan
+        self.outcomes = outcomes
+        self.histogram = stats.merged(outcome.histogram for outcome in outcomes)
+        self._parts = parts
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+
+    @cached_property
+    def numbers(self) -> stats.Summary:
+        """The run in numbers."""
+        outcomes, plan = self.outcomes, self.plan
+        requests = sum(outcome.requests for outcome in outcomes)
+        last_end_s = max((outcome.last_end_ns for outcome in outcomes), default=0) / NS
+        last_start_s = max((outcome.last_start_ns for outcome in outcomes), default=0) / NS
+        interrupted = any(outcome.interrupted for outcome in outcomes)
+        # An open loop is judged by its sending: the last answer may come after its end.
+        sending_s = max(plan.open_s, last_start_s) if plan.is_open and not interrupted else last_end_s
+        achieved = requests / sending_s if sending_s else 0.0
+        requested = plan.requested_rate
+        warnings = [text] if (text := stats.fell_behind(None if interrupted else requested, achieved)) else []
+        if unsent := sum(outcome.unsent for outcome in outcomes):
+            warnings.append(f"{unsent:,} requests were due but never sent; percentiles leave them out")
+        if interrupted:
+            warnings.append("interrupted: this is what was measured until then")
+        return stats.Summary(
+            requests=requests,
+            errors=_added(outcome.errors for outcome in outcomes),
+            statuses=_added(outcome.statuses for outcome in outcomes),
+            requested_rate=requested,
+            achieved_rate=round(achieved, 3),
+            duration_s=round(last_end_s, 6),
+            latency_ms=stats.latency_ms(self.histogram),
+            cpu_s=round(sum(outcome.cpu_s for outcome in outcomes), 3),
+            bytes=sum(outcome.bytes for outcome in outcomes),
+            connections_opened=sum(outcome.connections_opened for outcome in outcomes),
+            warnings=tuple(warnings),
+        )
+
+    @property
+    def achieved_rate(self) -> float:
+        """Requests/s that were sent (open loop) or finished (closed loop)."""
+        return self.numbers.achieved_rate
+
+    @property
+    def messages(self) -> dict[str, str]:
+        """For each kind of error the first message of its kind."""
+        found: dict[str, str] = {}
+        for outcome in self.outcomes:
+            found = {**outcome.messages, **found}
+        return found
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """The numbers as a table: one column `value`, units in the names."""
+        numbers = self.numbers
+        rows: dict[str, Any] = {"requests": numbers.requests}
+        rows |= {f"error: {kind}": count for kind, count in numbers.errors.items()}
+        rows |= {f"status {status}": count for status, count in numbers.statuses.items()}
+        if numbers.requested_rate is not None:
+            rows["requested rate (1/s)"] = numbers.requested_rate
+        rows |= {"achieved rate (1/s)": numbers.achieved_rate, "duration (s)": numbers.duration_s}
+        rows |= {f"latency {name} (ms)": value for name, value in numbers.latency_ms.items()}
+        rows |= {
+            "CPU of the client (s)": numbers.cpu_s,
+            "bytes received": numbers.bytes,
+            "connections opened": numbers.connections_opened,
+        }
+        return pd.DataFrame({"value": pd.Series(rows, dtype=object)})
+
+    @cached_property
+    def records(self) -> records.Records:
+        """The records as they are, 60 bytes each, on disk while there was one worker (`records.DTYPE`)."""
+        return records.read(self._parts)
+
+    @cached_property
+    def requests(self) -> pd.DataFrame:
+        """One row a request; see `records.frame` for the columns."""
+        return records.frame(self.records, [part.trace_prefix for part in self._parts])
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary under the names of `meshlib load --json`."""
+        return asdict(self.numbers)
+
+    def save(self, path: Path) -> None:
+        """Write the requests to `path`: `.json` is the summary, `.csv` one line a request."""
+        if path.suffix == ".json":
+            path.write_bytes(msgspec.json.format(msgspec.json.encode(self.as_json()), indent=2))
+        else:
+            self.requests.to_csv(path, index=False)
+
+    def _repr_html_(self) -> str:
+        return str(self.summary._repr_html_())  # type: ignore[operator]
+
+    def __repr__(self) -> str:
+        return self.summary.to_string()
+
+
+def _added(counts: Any) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for each in counts:
+        for name, count in each.items():
+            total[name] = total.get(name, 0) + count
+    return dict(sorted(total.items()))

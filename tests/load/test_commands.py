@@ -1,0 +1,57 @@
+"""`meshlib load`: the JSON contract, and refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from meshlib.errors import ParameterError
+from meshlib.load.commands import load
+
+
+def run(*args: str) -> Any:
+    result = CliRunner().invoke(load, args)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_json_has_the_names_of_the_contract(server: Any) -> None:
+    found = json.loads(run(server.url + "/", "--rate", "100", "--duration", "0.5", "--json").stdout)
+    assert found["requests"] == 50
+    assert found["statuses"] == {"200": 50}
+    assert found["errors"] == {}
+    assert found["requested_rate"] == 100
+    assert found["achieved_rate"] == pytest.approx(100, rel=0.01)
+    assert found["duration_s"] == pytest.approx(0.5, abs=0.1)
+    assert found["cpu_s"] > 0
+    assert list(found["latency_ms"]) == ["mean", "p50", "p90", "p99", "p99_9", "p99_99", "max"]
+
+
+def test_a_mix_file_and_a_table_of_requests(server: Any, tmp_path: Path) -> None:
+    mix = tmp_path / "mix.yaml"
+    mix.write_text("- path: /a\n- {path: /b, method: POST, body: hello, headers: {x-a: b}, weight: 1}\n")
+    out = tmp_path / "requests.csv"
+    text = run(server.url, "--mix", str(mix), "--requests", "10", "--out", str(out)).stdout
+    assert "status 200" in text
+    assert len(out.read_text().splitlines()) == 11
+    assert sum(head.startswith("POST /b") for head in server.heads) == 5
+
+
+def test_what_is_wrong_is_refused(server: Any, tmp_path: Path) -> None:
+    for args, finding in (
+        (["--data", "@/no/body"], "data: cannot read /no/body"),
+        (["--rate", "0"], "rate: 0"),
+        (["--steps", "fast"], "steps: 'fast'"),
+        (["--mix", "/no/mix"], "mix: /no/mix"),
+        (["--out", "x.png"], "out: x.png"),
+        (["--requests", "0"], "requests: 0"),
+    ):
+        with pytest.raises(ParameterError, match=finding.replace("(", ".")):
+            run(server.url + "/", *args)
+    assert run(server.url + "/", "--http", "3").exit_code == 2
+    assert server.heads == []
