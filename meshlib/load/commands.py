@@ -84,8 +84,8 @@ def load(
 ) -> None:
     """Load URL from CONNECTIONS connections, or at a RATE of its own, and print what was measured.
 
-    Failed requests are counted by kind. Exit code 2: a parameter is wrong, nothing was sent. Ctrl-C prints what
-    was measured until then.
+    Failed requests are counted by kind. Exit code 2: a parameter is wrong, nothing was sent. Ctrl-C prints
+    what was measured until then.
     """
     if rate is not None and steps is not None:
         raise ParameterError(["rate, steps: give one of them"])
