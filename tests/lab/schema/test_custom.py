@@ -1,5 +1,7 @@
 """Istio's objects against their schema and rules, in the words of the API server."""
 
+# ruff: noqa: E501  the expected texts stand on one line each
+
 from __future__ import annotations
 
 from typing import Any
