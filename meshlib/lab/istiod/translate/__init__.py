@@ -5,23 +5,16 @@
     for proxy in proxies(world):
         paths = Paths(f"{home}/xds/{proxy.uid}")
         resources = translate(world, proxy, paths)
-        files(resources, paths)         # path → the DiscoveryResponse that belongs there
 
 The names, defaults and order are istiod's (docs/RATIONALE.md tells where the lab must differ).
 """
 
 from __future__ import annotations
 
-from meshlib.lab.istiod.translate.files import files, secret_file
 from meshlib.lab.istiod.translate.mesh import MeshConfig, mesh_config
 from meshlib.lab.istiod.translate.model import (
-    CLUSTER,
-    ENDPOINTS,
     INSIDE,
-    LISTENER,
     PORTS,
-    ROUTE,
-    SECRET,
     Obj,
     Problem,
     Proxy,
@@ -34,14 +27,9 @@ from meshlib.lab.istiod.translate.translating import translate
 from meshlib.lab.istiod.translate.world import READS, World
 
 __all__ = [
-    "CLUSTER",
-    "ENDPOINTS",
     "INSIDE",
-    "LISTENER",
     "PORTS",
     "READS",
-    "ROUTE",
-    "SECRET",
     "MeshConfig",
     "Obj",
     "Paths",
@@ -50,9 +38,7 @@ __all__ = [
     "Resources",
     "SecretReference",
     "World",
-    "files",
     "mesh_config",
     "proxies",
-    "secret_file",
     "translate",
 ]

@@ -95,7 +95,7 @@ class ClusterBuilder:
 
     def _discovery(self, name: str, service: Service, port: Port, labels: Mapping[str, str] | None) -> Obj:
         if service.resolution == "EDS":
-            source = tls.file_source(self.paths.endpoints(name))
+            source = self.paths.endpoints(name)
             return {"type": "EDS", "eds_cluster_config": {"eds_config": source, "service_name": name}}
         if service.hostname.startswith("*"):
             return dynamic_forward_proxy()

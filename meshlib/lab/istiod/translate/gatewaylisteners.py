@@ -110,7 +110,7 @@ class GatewayListeners:
             self.proxy,
             "gateway",
             prefix,
-            route_file=(server.route, self.paths.route(server.route)),
+            rds=(server.route, self.paths.route(server.route)),
             filters=self.filters.http("gateway"),
             problems=self.problems,
         )

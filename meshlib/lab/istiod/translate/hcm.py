@@ -14,7 +14,6 @@ from meshlib.lab.istiod.translate import accesslog, tracing
 from meshlib.lab.istiod.translate.clusters import DNS_CACHE
 from meshlib.lab.istiod.translate.mesh import MeshConfig, mesh_config, proxy_config
 from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, typed
-from meshlib.lab.istiod.translate.tls import file_source
 from meshlib.lab.istiod.translate.world import World
 
 Side = Literal["gateway", "inbound", "outbound"]
@@ -54,14 +53,14 @@ def connection_manager(
     side: Side,
     stat_prefix: str,
     *,
-    route_file: tuple[str, str] | None = None,
+    rds: tuple[str, Obj] | None = None,
     route_config: Obj | None = None,
     filters: list[Obj],
     problems: list[Problem],
 ) -> Obj:
     """A network filter.
 
-    route_file: the route configuration's name and file; else route_config is put in
+    rds: the route configuration's name and source; else route_config is put in
     filters: authentication and authorization, in istiod's order
     """
     mesh = mesh_config(world)
@@ -92,9 +91,8 @@ def connection_manager(
         fields["tracing"] = traced.tracing
     if logs := accesslog.http(world, proxy, side, problems):
         fields["access_log"] = logs
-    if route_file is not None:
-        name, path = route_file
-        fields["rds"] = {"route_config_name": name, "config_source": file_source(path)}
+    if rds is not None:
+        fields["rds"] = {"route_config_name": rds[0], "config_source": rds[1]}
     else:
         fields["route_config"] = route_config
     fields["http_filters"] = [

@@ -102,14 +102,7 @@ def mesh_config(world: World) -> MeshConfig:
 
 
 def proxy_config(mesh: MeshConfig, proxy: Proxy) -> Mapping[str, Any]:
-    """`defaultConfig` with the pod's own `proxy.istio.io/config` over it; nested maps are merged."""
-    return _merge(mesh.default_config, proxy.config)
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for name, value in over.items():
-        kept = merged.get(name)
-        both = isinstance(kept, Mapping) and isinstance(value, Mapping)
-        merged[name] = _merge(kept, value) if both else value  # type: ignore[arg-type]
-    return merged
+    """The ProxyConfig that a proxy started with; if unknown, `defaultConfig` with the pod's own keys over it."""
+    if proxy.effective is not None:
+        return proxy.effective
+    return {**mesh.default_config, **proxy.config}

@@ -11,12 +11,6 @@ Obj = dict[str, Any]
 INSIDE = "lab.meshlib.dev/inside"
 PORTS = "lab.meshlib.dev/ports"
 
-LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
-ROUTE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
-CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-ENDPOINTS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
-SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
-
 
 @dataclass(frozen=True)
 class Proxy:
@@ -31,6 +25,7 @@ class Proxy:
     config: the pod's `proxy.istio.io/config`, parsed
     minor: the Istio minor of the proxy's image
     named_ports: the names of the application's ports; own_ports: what the proxy's container itself declares
+    effective: the whole ProxyConfig that it started with, where that is known: it holds until a restart
     """
 
     role: Literal["router", "sidecar"]
@@ -49,6 +44,7 @@ class Proxy:
     node: str = ""
     named_ports: Mapping[str, int] = field(default_factory=dict)
     own_ports: tuple[int, ...] = ()
+    effective: Mapping[str, Any] | None = None
 
     def true_port(self, declared: int) -> int:
         return self.ports.get(declared, declared)

@@ -1,13 +1,14 @@
-"""The names that istiod gives to Envoy resources, and safe file names for them.
+"""The names that istiod gives to Envoy resources, and where their files are.
 
 Source: istio-facts C1 (istio/istio pilot/pkg/model, pilot/pkg/networking/core).
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from urllib.parse import quote
+from typing import Any
+
+from meshlib.lab.istiod.files import config_source
 
 BLACK_HOLE = "BlackHoleCluster"
 PASSTHROUGH = "PassthroughCluster"
@@ -51,33 +52,20 @@ def virtual_host(hostname: str, port: int) -> str:
     return f"{hostname}:{port}"
 
 
-def file_name(resource: str) -> str:
-    """A file name for a resource name: percent-encoded, no longer than a file system allows, one to one."""
-    encoded = quote(resource, safe="-_.*:|").lstrip(".")
-    if len(encoded) > 180:
-        encoded = f"{encoded[:120]}~{hashlib.sha256(resource.encode()).hexdigest()[:32]}"
-    return f"{encoded}.json"
-
-
 @dataclass(frozen=True)
 class Paths:
     """Where the files of one proxy are; `root` is `<home>/xds/<pod uid>`.  Only names, nothing is touched."""
 
     root: str
 
-    @property
-    def listeners(self) -> str:
-        return f"{self.root}/lds.json"
+    def route(self, name: str) -> dict[str, Any]:
+        """The `ConfigSource` of a route configuration."""
+        return config_source(self.root, "rds", name)
 
-    @property
-    def clusters(self) -> str:
-        return f"{self.root}/cds.json"
+    def endpoints(self, name: str) -> dict[str, Any]:
+        """The `ConfigSource` of a cluster's endpoints."""
+        return config_source(self.root, "eds", name)
 
-    def route(self, name: str) -> str:
-        return f"{self.root}/rds/{file_name(name)}"
-
-    def endpoints(self, name: str) -> str:
-        return f"{self.root}/eds/{file_name(name)}"
-
-    def secret(self, name: str) -> str:
-        return f"{self.root}/sds/{file_name(name)}"
+    def secret(self, name: str) -> dict[str, Any]:
+        """The `ConfigSource` of a certificate or CA."""
+        return config_source(self.root, "sds", name)

@@ -32,13 +32,13 @@ PORT = 15001
 
 def listener(world: World, proxy: Proxy, clusters: ClusterBuilder, problems: list[Problem]) -> Obj:
     """`virtualOutbound`."""
-    route_file = (names.HTTP_PROXY_ROUTE, clusters.paths.route(names.HTTP_PROXY_ROUTE))
+    rds = (names.HTTP_PROXY_ROUTE, clusters.paths.route(names.HTTP_PROXY_ROUTE))
     manager = connection_manager(
         world,
         proxy,
         "outbound",
         f"outbound_{names.VIRTUAL_OUTBOUND}",
-        route_file=route_file,
+        rds=rds,
         filters=[],
         problems=problems,
     )

@@ -41,7 +41,7 @@ class Secrets:
     def sds(self, name: str, reference: SecretReference) -> Obj:
         """An `SdsSecretConfig` for a name, which is remembered as wanted."""
         self.wanted[name] = reference
-        return {"name": name, "sds_config": file_source(self.paths.secret(name))}
+        return {"name": name, "sds_config": self.paths.secret(name)}
 
     def workload(self) -> Obj:
         return self.sds(DEFAULT, SecretReference("workload"))
@@ -63,15 +63,6 @@ class Secrets:
         kind = "file-root" if len(paths) == 1 else "file-cert"
         name = f"{kind}:{'~'.join(paths)}"
         return self.sds(name, SecretReference("files", self.namespace, name))
-
-
-def file_source(path: str) -> Obj:
-    """A `ConfigSource` that reads one file and follows renames onto it."""
-    return {
-        "path_config_source": {"path": path},
-        "initial_fetch_timeout": "0s",
-        "resource_api_version": "V3",
-    }
 
 
 def downstream(context: Obj) -> Obj:

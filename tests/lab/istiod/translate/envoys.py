@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from meshlib.lab.istiod.translate import Paths, Resources, SecretReference, files
+from meshlib.lab.istiod.delivery import Delivery, Wanted
+from meshlib.lab.istiod.translate import Paths, Resources, SecretReference
 
 Obj = dict[str, Any]
 BINARY = Path(envoy.__file__).parent / "_bin" / "envoy"
@@ -68,35 +68,21 @@ def secret(name: str, reference: SecretReference, authority: Authority, *names: 
     """What stands behind an SDS name, made by a test's CA."""
     is_ca = reference.kind in ("root", "ca") or (reference.kind == "files" and "~" not in reference.name)
     if is_ca:
-        content: Obj = {"validation_context": {"trusted_ca": {"inline_string": authority.pem}}}
-    else:
-        chain, key = authority.issue(*(names or ("test.example",)))
-        content = {
-            "tls_certificate": {
-                "certificate_chain": {"inline_string": chain},
-                "private_key": {"inline_string": key},
-            }
-        }
-    type_url = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
-    return {"resources": [{"@type": type_url, "name": name, **content}]}
+        return {"name": name, "validation_context": {"trusted_ca": {"inline_string": authority.pem}}}
+    chain, key = authority.issue(*(names or ("test.example",)))
+    pair = {"certificate_chain": {"inline_string": chain}, "private_key": {"inline_string": key}}
+    return {"name": name, "tls_certificate": pair}
 
 
-def write(resources: Resources, paths: Paths, authority: Authority, *names: str) -> None:
-    """All files of a proxy, each renamed into place."""
-    wanted = files(resources, paths)
-    for name, reference in resources.secrets.items():
-        path = paths.secret(name)
-        if not Path(path).exists():
-            wanted = {path: secret(name, reference, authority, *names), **wanted}
-    for path, content in wanted.items():
-        replace(Path(path), json.dumps(content))
-
-
-def replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fresh.write_text(text)
-    fresh.rename(path)
+def wanted(resources: Resources, secrets: dict[str, Obj]) -> Wanted:
+    """The resources of a proxy, as they are delivered."""
+    return Wanted(
+        lds=resources.listeners,
+        cds=resources.clusters,
+        rds=resources.routes,
+        eds=resources.endpoints,
+        sds=dict(secrets),
+    )
 
 
 def static_bootstrap(resources: Resources) -> Obj:
@@ -122,8 +108,8 @@ def static_bootstrap(resources: Resources) -> Obj:
 
 def validate(resources: Resources, paths: Paths, folder: Path, authority: Authority) -> None:
     """Asks real Envoy whether it takes the configuration; AssertionError with its words if not."""
-    shutil.rmtree(paths.root, ignore_errors=True)
-    write(resources, paths, authority)
+    secrets = {name: secret(name, reference, authority) for name, reference in resources.secrets.items()}
+    Delivery(Path(paths.root)).push(wanted(resources, secrets), "1")
     file = folder / "bootstrap.json"
     file.write_text(json.dumps(static_bootstrap(resources)))
     done = subprocess.run(
