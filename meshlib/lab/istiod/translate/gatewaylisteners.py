@@ -1,7 +1,8 @@
 """The listeners of a gateway: one for each port that a Gateway serves.
 
 Source: istio-facts C1, C3, C4; istio/istio pilot/pkg/networking/core/gateway.go.
-The proxy binds the pod's address, and itself the ClusterIP, the load balancer's address and the node port of
+The proxy binds the pod's address, and itself the ClusterIP, the load balancer's address and the node
+port of
 the
 Services that lead to it (docs/ARCHITECTURE.md, Addresses).
 """

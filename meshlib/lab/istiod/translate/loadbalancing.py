@@ -62,7 +62,8 @@ def _slow_start(settings: Mapping[str, Any]) -> Obj | None:
 
 
 def apply_outlier_detection(cluster: Obj, settings: Mapping[str, Any] | None) -> None:
-    """Sets `outlier_detection`; counts that are not given stay Envoy's (5 consecutive errors, 10 s, 30 s, 10
+    """Sets `outlier_detection`; counts that are not given stay Envoy's (5 consecutive errors, 10 s, 30
+    s, 10
     %).
     """
     if settings is None:

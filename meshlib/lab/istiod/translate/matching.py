@@ -36,7 +36,9 @@ def header_match(name: str, match: Mapping[str, Any] | None) -> Obj:
 
 
 def claim_path(name: str) -> list[str] | None:
-    """`@request.auth.claims.a.b` or `@request.auth.claims[a][b]` → [a, b]; None for any other header name."""
+    """`@request.auth.claims.a.b` or `@request.auth.claims[a][b]` → [a, b]; None for any other header
+    name.
+    """
     if not name.lower().startswith(_CLAIMS):
         return None
     rest = name[len(_CLAIMS) :]

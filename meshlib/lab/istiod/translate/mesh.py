@@ -102,7 +102,9 @@ def mesh_config(world: World) -> MeshConfig:
 
 
 def proxy_config(mesh: MeshConfig, proxy: Proxy) -> Mapping[str, Any]:
-    """The ProxyConfig that a proxy started with; if unknown, `defaultConfig` with the pod's own keys over it."""
+    """The ProxyConfig that a proxy started with; if unknown, `defaultConfig` with the pod's own keys
+    over it.
+    """
     if proxy.effective is not None:
         return proxy.effective
     return {**mesh.default_config, **proxy.config}

@@ -17,14 +17,16 @@ class Proxy:
     """One pod with an `istio-proxy` container.
 
     role: `router` for a gateway, `sidecar` for a pod with an application beside the proxy
-    address: the pod's IP; inside: the address that is the pod's own localhost; node: the node's IP, empty if
+    address: the pod's IP; inside: the address that is the pod's own localhost; node: the node's IP,
+    empty if
     unknown
     ports: declared port → the port that is really bound
     container_ports: the application's ports, in the order of the pod's containers
     service_cluster: the name under which the proxy reports spans (`<app>.<namespace>`)
     config: the pod's `proxy.istio.io/config`, parsed
     minor: the Istio minor of the proxy's image
-    named_ports: the names of the application's ports; own_ports: what the proxy's container itself declares
+    named_ports: the names of the application's ports; own_ports: what the proxy's container itself
+    declares
     effective: the whole ProxyConfig that it started with, where that is known: it holds until a restart
     """
 
@@ -62,7 +64,8 @@ class Problem:
 class SecretReference:
     """What stands behind an SDS name.
 
-    kind: `workload` (the proxy's own certificate), `root` (the mesh's CA), `certificate` (a Secret's pair),
+    kind: `workload` (the proxy's own certificate), `root` (the mesh's CA), `certificate` (a Secret's
+    pair),
     `ca` (a Secret's CA), `files` (paths in the pod, in `name`, as istiod's file resource names are)
     """
 

@@ -54,7 +54,9 @@ def virtual_host(hostname: str, port: int) -> str:
 
 @dataclass(frozen=True)
 class Paths:
-    """Where the files of one proxy are; `root` is `<home>/xds/<pod uid>`.  Only names, nothing is touched."""
+    """Where the files of one proxy are; `root` is `<home>/xds/<pod uid>`.  Only names, nothing is
+    touched.
+    """
 
     root: str
 

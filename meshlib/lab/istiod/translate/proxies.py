@@ -1,6 +1,7 @@
 """The proxies among the pods: every pod with an `istio-proxy` container of the image `istio/proxyv2`.
 
-Since Istio 1.27 a sidecar is an init container that never ends, so both lists are searched (istio-facts A4).
+Since Istio 1.27 a sidecar is an init container that never ends, so both lists are searched (istio-facts
+A4).
 """
 
 from __future__ import annotations

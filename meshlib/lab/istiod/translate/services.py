@@ -1,6 +1,8 @@
-"""The hosts that traffic can be sent to: Services of the cluster and ServiceEntries, as one kind of value.
+"""The hosts that traffic can be sent to: Services of the cluster and ServiceEntries, as one kind of
+value.
 
-Source: istio/istio pkg/config/kube/conversion.go (protocols), pilot/pkg/serviceregistry; istio-facts C6, D.
+Source: istio/istio pkg/config/kube/conversion.go (protocols), pilot/pkg/serviceregistry; istio-facts C6,
+D.
 """
 
 from __future__ import annotations
@@ -90,7 +92,9 @@ class Service:
 
 
 def protocol_of(number: int, name: str, transport: str = "TCP", app_protocol: str | None = None) -> str:
-    """The protocol of a Service's port by appProtocol, else by the prefix of its name; "" means: sniff it."""
+    """The protocol of a Service's port by appProtocol, else by the prefix of its name; "" means: sniff
+    it.
+    """
     if transport == "UDP":
         return "UDP"
     text = app_protocol if app_protocol is not None else name
@@ -194,7 +198,9 @@ def by_hostname(world: World) -> dict[str, list[Service]]:
 
 
 def lookup(world: World, hostname: str, prefer: str, viewer: str) -> Service | None:
-    """The service behind a host name as seen from `viewer`'s namespace; one in `prefer`'s namespace first."""
+    """The service behind a host name as seen from `viewer`'s namespace; one in `prefer`'s namespace
+    first.
+    """
     seen = [service for service in by_hostname(world).get(hostname, []) if service.visible_in(viewer)]
     for wanted in (prefer, viewer):
         for service in seen:

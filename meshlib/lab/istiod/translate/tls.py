@@ -155,7 +155,8 @@ def inbound(secrets: Secrets, *, http: bool) -> Obj:
 def mesh_client(secrets: Secrets, sni: str, accounts: list[str], *, http: bool, http2: bool) -> Obj:
     """What a client in the mesh offers to another workload (`ISTIO_MUTUAL`).
 
-    The ALPN names tell the server which chain to take.  istiod overrides them for every request by a filter
+    The ALPN names tell the server which chain to take.  istiod overrides them for every request by a
+    filter
     that stock Envoy lacks, so they are fixed here by the protocol of the port (istio-facts 0.6, C5).
     """
     if http2:

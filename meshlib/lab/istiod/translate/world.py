@@ -55,7 +55,8 @@ class World:
     domain: the cluster's DNS domain; root_namespace: where mesh-wide objects live
     default_minor: the minor of a proxy whose image has no tag
     trace_sampling: percent of requests that are traced where nothing says (istiod's PILOT_TRACE_SAMPLING)
-    bindable: whether a port number may be bound where the proxies run; a port of a Service that may not be
+    bindable: whether a port number may be bound where the proxies run; a port of a Service that may not
+    be
         bound is served only under the number that the Service's `lab.meshlib.dev/ports` annotation gives.
     """
 
