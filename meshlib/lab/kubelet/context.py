@@ -1,0 +1,61 @@
+"""What all parts of the kubelet share: the registry, the lab's addresses and images, the folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from meshlib.lab.api.errors import StatusError
+from meshlib.lab.api.registry import Registry
+from meshlib.lab.kubelet.images import ImageTable
+from meshlib.lab.kubelet.records import HOME, Records
+from meshlib.lab.network import PodAddresses, Subnet
+
+Obj = dict[str, Any]
+Mint = Callable[[str, str, str], str]  # namespace, ServiceAccount, audience ("" for the API server) → token
+
+NODE_NAME = "meshlib-lab"
+COMPONENT = "kubelet"
+
+
+@dataclass
+class Context:
+    registry: Registry
+    home: Path
+    subnet: Subnet
+    images: ImageTable
+    server: str  # URL of the API server
+    ca_pem: bytes
+    mint: Mint
+    capacity: Mapping[str, str]  # cpu, memory, pods as quantities
+    addresses: PodAddresses = field(init=False)
+    records: Records = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.addresses = PodAddresses(self.subnet)
+        self.records = Records(self.home / "processes")
+
+    def pod_folder(self, uid: str) -> Path:
+        return self.home / "pods" / uid
+
+    def xds_folder(self, uid: str) -> Path:
+        return self.home / "xds" / uid
+
+    def lookup(self, namespace: str) -> Callable[[str, str], Obj | None]:
+        """ConfigMaps and Secrets of a namespace; None for one that does not exist."""
+
+        def find(resource: str, name: str) -> Obj | None:
+            try:
+                return self.registry.get(resource, namespace, name)
+            except StatusError as error:
+                if error.status == 404:
+                    return None
+                raise
+
+        return find
+
+    def mark(self) -> dict[str, str]:
+        """What in a process's environment says whose it is."""
+        return {HOME: str(self.home)}
