@@ -1,4 +1,6 @@
-"""How long a kubelet waits before it starts a container again: 10 s, doubling to 5 min, forgotten after 10 good minutes."""
+"""How long a kubelet waits before it starts a container again: 10 s, doubling to 5 min, forgotten after
+10 good minutes.
+"""
 
 from __future__ import annotations
 

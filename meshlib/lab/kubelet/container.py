@@ -28,7 +28,9 @@ XDS_PATIENCE_S = 5.0
 
 
 class Runner:
-    """Runs one container of `owner` until it has ended for good; keeps `facts` true and says when they change."""
+    """Runs one container of `owner` until it has ended for good; keeps `facts` true and says when they
+    change.
+    """
 
     def __init__(self, owner: PodWorker, spec: Obj, facts: ContainerFacts, policy: str) -> None:
         self.owner = owner
@@ -67,7 +69,9 @@ class Runner:
         if spec.get("image") != self.spec.get("image"):
             self.spec = spec
             if self.process:
-                self.owner.note("Normal", "Killing", f"Container {self.name} definition changed, will be restarted")
+                self.owner.note(
+                    "Normal", "Killing", f"Container {self.name} definition changed, will be restarted"
+                )
                 self.process.terminate()
         self.spec = spec
         self.wake.set()
@@ -152,7 +156,9 @@ class Runner:
         while not all((folder / name).exists() for name in ("lds.json", "cds.json")):
             if not told and time.monotonic() - begun_s > XDS_PATIENCE_S:
                 told = True
-                message = "no configuration from istiod yet: is it running? (kubectl get pods -n istio-system)"
+                message = (
+                    "no configuration from istiod yet: is it running? (kubectl get pods -n istio-system)"
+                )
                 self._waiting("ContainerCreating", message)
                 self.owner.note("Warning", "NoProxyConfiguration", message)
             await asyncio.sleep(pause_s)
@@ -255,7 +261,13 @@ class Runner:
         env = {**(self.command.env if self.command else {}), **self.owner.context.mark()}
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(
-            *argv, env=env, cwd=self.owner.folder, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+            *argv,
+            env=env,
+            cwd=self.owner.folder,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            start_new_session=True,
         )
 
     async def execute_to_end(self, argv: list[str]) -> tuple[int, str]:

@@ -52,7 +52,9 @@ def field_value(pod: Obj, path: str) -> str:
 
 
 def resource_value(pod: Obj, container: Obj, reference: Obj, capacity: Mapping[str, str]) -> str:
-    """What `resourceFieldRef` names, in units of its divisor, rounded up; a missing limit is the node's capacity."""
+    """What `resourceFieldRef` names, in units of its divisor, rounded up; a missing limit is the node's
+    capacity.
+    """
     named = reference.get("containerName")
     source = (find_container(pod, named) if named else container) or container
     table, _, resource = str(reference["resource"]).partition(".")
@@ -66,7 +68,9 @@ def resource_value(pod: Obj, container: Obj, reference: Obj, capacity: Mapping[s
 def resolve(
     pod: Obj, container: Obj, lookup: Lookup, base: Mapping[str, str], capacity: Mapping[str, str]
 ) -> dict[str, str]:
-    """The environment of `container`: `base` (what the cluster gives), then envFrom, then env, later ones winning."""
+    """The environment of `container`: `base` (what the cluster gives), then envFrom, then env, later ones
+    winning.
+    """
     result = dict(base)
     for source in container.get("envFrom") or []:
         for name, value in _whole(source, lookup):
@@ -122,7 +126,9 @@ def texts(obj: Obj, resource: str) -> dict[str, str]:
 
 
 def service_variables(services: Iterable[Obj]) -> dict[str, str]:
-    """`TILL_SERVICE_HOST`, `TILL_SERVICE_PORT`, `TILL_SERVICE_PORT_HTTP` for each Service with a ClusterIP."""
+    """`TILL_SERVICE_HOST`, `TILL_SERVICE_PORT`, `TILL_SERVICE_PORT_HTTP` for each Service with a
+    ClusterIP.
+    """
     variables: dict[str, str] = {}
     for service in services:
         address = service["spec"].get("clusterIP")

@@ -44,7 +44,9 @@ class Program:
 
 
 def repository(image: str) -> str:
-    """`registry.example.test:5000/shop/front:v1@sha256:…` → `shop/front`; `library/` is Docker Hub's own folder."""
+    """`registry.example.test:5000/shop/front:v1@sha256:…` → `shop/front`; `library/` is Docker Hub's own
+    folder.
+    """
     path = image.split("@", 1)[0]
     first, slash, rest = path.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):
@@ -70,8 +72,8 @@ def load_images(path: Path) -> dict[str, Program]:
     """The rows of an `--images` file.
 
     A mapping of image repository to `{program: httpserver}` or to `{command: [./my-server, --port, "{port}"],
-    env: {NAME: value}}`; `{host}`, `{port}`, `{name}` and `{namespace}` are replaced in both.  Raises `LabError` that
-    names the file, the row and what is accepted.
+    env: {NAME: value}}`; `{host}`, `{port}`, `{name}` and `{namespace}` are replaced in both.  Raises
+    `LabError` that names the file, the row and what is accepted.
     """
     try:
         text = path.read_text()

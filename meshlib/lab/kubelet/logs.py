@@ -21,7 +21,9 @@ def timestamp(ns: int) -> bytes:
 
 
 class LogFile:
-    """Appends timed lines to `path`; past `ROTATE_BYTES` the file moves to `<path>.1`, whose content is lost."""
+    """Appends timed lines to `path`; past `ROTATE_BYTES` the file moves to `<path>.1`, whose content is
+    lost.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path

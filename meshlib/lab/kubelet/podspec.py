@@ -44,7 +44,9 @@ def find_container(pod: Obj, name: str) -> Obj | None:
 
 
 def proxy_role(container: Obj) -> str | None:
-    """`router` (a gateway) or `sidecar` for a container of Istio's proxy, by its arguments `proxy <role> …`."""
+    """`router` (a gateway) or `sidecar` for a container of Istio's proxy, by its arguments `proxy <role>
+    …`.
+    """
     if repository(container.get("image", "")).rpartition("/")[2] != PROXY_REPOSITORY:
         return None
     args = container.get("args") or []

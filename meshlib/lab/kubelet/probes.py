@@ -1,7 +1,9 @@
 """Probes: one try of a probe, and the count of tries that makes a result. Wording as a kubelet's.
 
-A kubelet tries a container that is not ready once a period (10 s by default).  Here tries before the first success
-come faster, at first every 0.1 s; these extra ones never count as failures, so that thresholds keep their meaning.
+A kubelet tries a container that is not ready once a period (10 s by default).  Here tries before the first
+success come faster, at first every 0.1 s; these extra ones never count as failures, so that thresholds keep
+their
+meaning.
 """
 
 from __future__ import annotations
@@ -103,7 +105,9 @@ class Counter:
         self._run = 0
 
     def add(self, ok: bool) -> bool:
-        """Count a try; returns whether the result is new, or a failure has come round to its threshold again."""
+        """Count a try; returns whether the result is new, or a failure has come round to its threshold
+        again.
+        """
         self._run = self._run + 1 if ok == self._last else 1
         self._last = ok
         if self._run < (self.success if ok else self.failure):
@@ -119,7 +123,8 @@ async def results(
     once: Callable[[], Awaitable[Outcome]],
     failed: Callable[[str], Awaitable[None]],
 ) -> AsyncIterator[bool]:
-    """The probe's results as they are decided, endlessly; a result may repeat False each failureThreshold tries.
+    """The probe's results as they are decided, endlessly; a result may repeat False each failureThreshold
+    tries.
 
     `once` is one try; `failed` is told the text of each failure that counts.
     """

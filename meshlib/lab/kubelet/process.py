@@ -1,7 +1,7 @@
 """One operating-system process that stands for a container, and how it is tied to the control plane.
 
-On Linux the kernel ends it with the control plane (PR_SET_PDEATHSIG).  Elsewhere, and for what it started itself,
-the recorded (pid, start time) lets the next control plane end it: `records.py`.
+On Linux the kernel ends it with the control plane (PR_SET_PDEATHSIG).  Elsewhere, and for what it started
+itself, the recorded (pid, start time) lets the next control plane end it: `records.py`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def _die_with_parent() -> Callable[[], None] | None:
 
 @dataclass(frozen=True)
 class Exit:
-    """How a process ended: `code` as a container runtime shows it (128 + signal), times in seconds of the epoch."""
+    """How a process ended: `code` as a container runtime shows it (128 + signal), times in seconds of the
+    epoch.
+    """
 
     code: int
     signal: int
@@ -84,7 +86,9 @@ class Process:
         return cls(child, pipe)
 
     async def wait(self) -> Exit:
-        """Until the process has ended and its output is in the log; what it left in its group is ended too."""
+        """Until the process has ended and its output is in the log; what it left in its group is ended
+        too.
+        """
         code = await self._child.wait()
         finished_s = time.time()
         self._signal_group(signal.SIGKILL)

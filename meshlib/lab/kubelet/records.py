@@ -1,4 +1,5 @@
-"""Which processes a control plane has started, so that the next one can end those that outlived it, and only those.
+"""Which processes a control plane has started, so that the next one can end those that outlived it, and
+only those.
 
 A process is known by its pid and start time together; a pid alone may long belong to someone else.
 """
@@ -34,7 +35,9 @@ def is_same(pid: int, started_s: float) -> bool:
 
 
 class Records:
-    """`<home>/processes`: one line `<pid> <start time>` a process; entries of ended ones stay until the next start."""
+    """`<home>/processes`: one line `<pid> <start time>` a process; entries of ended ones stay until the
+    next start.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -52,7 +55,9 @@ class Records:
         return [(int(pair[0]), float(pair[1])) for pair in pairs if len(pair) == 2]
 
     def end_stale(self) -> list[int]:
-        """Kill what an earlier control plane of this home left running; returns the pids. Forgets all records."""
+        """Kill what an earlier control plane of this home left running; returns the pids. Forgets all
+        records.
+        """
         records = self.read()
         leaders = {pid for pid, started_s in records if is_same(pid, started_s)}
         groups = {pid for pid, _ in records}
@@ -60,8 +65,7 @@ class Records:
         for process in psutil.process_iter() if records else ():
             try:
                 ours = process.pid in leaders or (
-                    os.getpgid(process.pid) in groups
-                    and process.environ().get(HOME) == str(self.path.parent)
+                    os.getpgid(process.pid) in groups and process.environ().get(HOME) == str(self.path.parent)
                 )
                 if ours:
                     process.send_signal(signal.SIGKILL)

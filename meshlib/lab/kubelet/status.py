@@ -88,7 +88,9 @@ def pod_status(pod: Obj, facts: PodFacts, now_s: float) -> Obj:
         status["reason"], status["message"] = facts.failed
     if inits := init_containers(pod):
         status["initContainerStatuses"] = [_container(each, facts.containers[each["name"]]) for each in inits]
-    status["containerStatuses"] = [_container(each, facts.containers[each["name"]]) for each in containers(pod)]
+    status["containerStatuses"] = [
+        _container(each, facts.containers[each["name"]]) for each in containers(pod)
+    ]
     status["conditions"] = _conditions(pod, facts, status["phase"], before.get("conditions") or [], now_s)
     return status
 
@@ -133,7 +135,9 @@ def _conditions(pod: Obj, facts: PodFacts, phase_: str, before: list[Obj], now_s
         initialized = ("False", "ContainersNotInitialized", named) if waiting_inits else ("True", "", "")
     ready = all_ready
     if shut and all_ready[0] == "True":
-        named = "; ".join(f'corresponding condition of pod readiness gate "{name}" does not exist.' for name in shut)
+        named = "; ".join(
+            f'corresponding condition of pod readiness gate "{name}" does not exist.' for name in shut
+        )
         ready = ("False", "ReadinessGatesNotReady", named)
     begun = any(each.state.keys() & {"running", "terminated"} for each in facts.containers.values())
     wanted = {

@@ -1,4 +1,6 @@
-"""Volumes: what files a volume holds (pure), and writing them so that a reader never sees a half-changed set."""
+"""Volumes: what files a volume holds (pure), and writing them so that a reader never sees a half-changed
+set.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,8 @@ def contents(
 ) -> Files:
     """The files of a volume that is made from objects.
 
-    `tokens` maps an audience ("" for the API server's own) to a ServiceAccount token.  Raises `MountProblem` where an
-    object or a key is missing and not optional.
+    `tokens` maps an audience ("" for the API server's own) to a ServiceAccount token.  Raises
+    `MountProblem` where an object or a key is missing and not optional.
     """
     for kind in ("configMap", "secret", "downwardAPI"):
         if kind in volume:
@@ -107,8 +109,8 @@ def _bytes(obj: Obj, resource: str) -> dict[str, bytes]:
 def write(folder: Path, files: Files) -> bool:
     """Make `folder` show exactly `files`; whether anything changed.
 
-    As in Kubernetes: a new folder `..<time>` is filled, the link `..data` is renamed onto it, and each top-level
-    name is a link into `..data`.
+    As in Kubernetes: a new folder `..<time>` is filled, the link `..data` is renamed onto it, and each top-
+    level name is a link into `..data`.
     """
     data = folder / "..data"
     if data.exists() and _read(data) == {path: file.content for path, file in files.items()}:

@@ -1,0 +1,203 @@
+"""The kubelet and its node: one worker a pod, the Node object, and what the API server asks of a node."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import time
+from pathlib import Path
+
+import meshlib
+from meshlib.lab.api.errors import StatusError
+from meshlib.lab.kubelet import podspec
+from meshlib.lab.kubelet.context import COMPONENT, NODE_NAME, Context, Obj
+from meshlib.lab.kubelet.pod import PodWorker
+from meshlib.lab.kubelet.status import rfc3339
+
+log = logging.getLogger(__name__)
+
+KUBELET_VERSION = "v1.36.2"
+HEARTBEAT_S = 300.0  # nodeStatusReportFrequency of a kubelet whose node does not change
+
+
+class Kubelet:
+    """Runs every pod that is bound to this node; the API server reaches containers through it."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.workers: dict[str, PodWorker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    # -- the Node protocol of the API server
+
+    def log_file(self, pod: Obj, container: str, previous: bool) -> Path:
+        """The log of a container; the file may not exist yet."""
+        folder = self.context.pod_folder(pod["metadata"]["uid"])
+        return folder / "logs" / f"{container}.log{'.previous' if previous else ''}"
+
+    def reach(self, pod: Obj, port: int) -> tuple[str, int]:
+        """Where a pod really listens on a port that it declares."""
+        worker = self.workers.get(pod["metadata"]["uid"])
+        if worker is None:
+            raise StatusError(404, "NotFound", f"pod {pod['metadata']['name']} is not running")
+        return worker.reach(port)
+
+    async def execute(self, pod: Obj, container: str, argv: list[str]) -> asyncio.subprocess.Process:
+        """Start `argv` beside a running container; raises StatusError where it does not run, OSError from
+        exec.
+        """
+        worker = self.workers.get(pod["metadata"]["uid"])
+        runner = worker.runners.get(container) if worker else None
+        if runner is None or runner.process is None:
+            raise StatusError(400, "BadRequest", f'container "{container}" is not running')
+        return await runner.execute(argv)
+
+    # -- pods
+
+    async def run(self) -> None:
+        """Follow the pods of this node until cancelled."""
+        registry = self.context.registry
+        for pod in registry.list("pods"):
+            inside = (pod["metadata"].get("annotations") or {}).get(podspec.INSIDE)
+            if inside and pod["spec"].get("nodeName") == NODE_NAME:
+                self.context.addresses.adopt(pod["metadata"]["uid"], inside)
+        with registry.subscribe("pods", "configmaps", "secrets") as events:
+            async for event in events:
+                if event.resource == "pods":
+                    self._pod(event.type, event.object)
+                else:
+                    self._refresh(event.object["metadata"]["namespace"])
+
+    def _refresh(self, namespace: str) -> None:
+        for worker in self.workers.values():
+            if worker.pod["metadata"]["namespace"] == namespace:
+                worker.refresh()
+
+    def _pod(self, verb: str, pod: Obj) -> None:
+        uid = pod["metadata"]["uid"]
+        worker = self.workers.get(uid)
+        if verb == "DELETED":
+            if worker:
+                worker.vanish()
+        elif worker:
+            worker.update(pod)
+        elif pod["spec"].get("nodeName") == NODE_NAME and (pod.get("status") or {}).get("phase") not in (
+            "Succeeded",
+            "Failed",
+        ):
+            worker = self.workers[uid] = PodWorker(self.context, pod)
+            task = asyncio.create_task(worker.run(), name=f"pod {pod['metadata']['name']}")
+            self._tasks[uid] = task
+            task.add_done_callback(lambda done: self._over(uid, done))
+
+    def _over(self, uid: str, task: asyncio.Task[None]) -> None:
+        self.workers.pop(uid, None)
+        self._tasks.pop(uid, None)
+        if not task.cancelled() and (problem := task.exception()):
+            log.error("the worker of pod %s failed", uid, exc_info=problem)
+
+    async def stop(self, grace_s: float) -> None:
+        """End all processes; the objects stay, so that the pods come back with the next control plane."""
+        workers = list(self.workers.values())
+        for task in list(self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*(worker.shut_down(grace_s) for worker in workers))
+
+    # -- the Node
+
+    async def register(self) -> None:
+        """Create the Node, or bring its status up to date; then keep its heart beating."""
+        registry = self.context.registry
+        try:
+            await registry.create("nodes", None, _node(), manager=COMPONENT)
+        except StatusError as error:
+            if error.reason != "AlreadyExists":
+                raise
+        await self._beat()
+
+    async def keep_beating(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            await self._beat()
+
+    async def _beat(self) -> None:
+        def change(node: Obj) -> None:
+            node["status"] = node_status(node.get("status") or {}, self.context, time.time())
+
+        await self.context.registry.modify(
+            "nodes", None, NODE_NAME, change, subresource="status", manager=COMPONENT
+        )
+
+
+def _node() -> Obj:
+    system, machine = platform.system().lower(), _architecture()
+    labels = {
+        "kubernetes.io/hostname": NODE_NAME,
+        "kubernetes.io/os": system,
+        "kubernetes.io/arch": machine,
+        "beta.kubernetes.io/os": system,
+        "beta.kubernetes.io/arch": machine,
+        "node-role.kubernetes.io/control-plane": "",
+    }
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE_NAME, "labels": labels}, "spec": {}}
+
+
+def _architecture() -> str:
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+
+
+def node_status(before: Obj, context: Context, now_s: float) -> Obj:
+    """The status of the Node: true capacity of this machine, the images that exist."""
+    old = {each["type"]: each for each in before.get("conditions") or []}
+    now = rfc3339(now_s)
+
+    def condition(type_: str, status: str, reason: str, message: str) -> Obj:
+        same = type_ in old and old[type_]["status"] == status
+        return {
+            "type": type_,
+            "status": status,
+            "lastHeartbeatTime": now,
+            "lastTransitionTime": old[type_]["lastTransitionTime"] if same else now,
+            "reason": reason,
+            "message": message,
+        }
+
+    capacity = dict(context.capacity)
+    return {
+        "capacity": capacity,
+        "allocatable": capacity,
+        "conditions": [
+            condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+        ],
+        "addresses": [
+            {"type": "InternalIP", "address": context.subnet.node},
+            {"type": "Hostname", "address": NODE_NAME},
+        ],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
+        "nodeInfo": {
+            "machineID": "",
+            "systemUUID": "",
+            "bootID": "",
+            "kernelVersion": platform.release(),
+            "osImage": f"{platform.system()} {platform.release()}",
+            "containerRuntimeVersion": f"meshlib-lab://{meshlib.__version__}",
+            "kubeletVersion": KUBELET_VERSION,
+            "kubeProxyVersion": "",
+            "operatingSystem": platform.system().lower(),
+            "architecture": _architecture(),
+        },
+        "images": [{"names": [name], "sizeBytes": 0} for name in context.images.repositories()],
+    }
+
+
+def machine_capacity() -> dict[str, str]:
+    """What this machine has: cores, memory, and as many pods as a kubelet allows."""
+    import psutil
+
+    return {
+        "cpu": str(os.cpu_count() or 1),
+        "memory": f"{psutil.virtual_memory().total // 1024}Ki",
+        "pods": "110",
+    }
