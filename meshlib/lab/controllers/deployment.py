@@ -60,10 +60,15 @@ class Deployments(Controller):
             return None
         sets = await self._owned(deployment)
         wanted, again_s = progress.status(deployment, sets, step, time.time())
-        if wanted != deployment.get("status"):
+        known = (deployment["metadata"].get("annotations") or {}).get(rollout.REVISION)
+        if wanted != deployment.get("status") or (step.revision and step.revision != known):
 
             def change(live: Obj) -> None:
+                # With the status, as the real controller does: so written it makes no new generation.
                 live["status"] = wanted
+                if step.revision:
+                    notes = live["metadata"].get("annotations") or {}
+                    live["metadata"]["annotations"] = {**notes, rollout.REVISION: step.revision}
 
             await self.registry.modify(
                 "deployments.apps", key.namespace, key.name, change, subresource="status", manager=COMPONENT
@@ -101,7 +106,7 @@ class Deployments(Controller):
         return False
 
     async def _write(self, deployment: Obj, step: rollout.Step) -> None:
-        namespace, name = key_of(deployment)
+        namespace = deployment["metadata"]["namespace"]
         for set_name, wanted in step.annotate.items():
             size = next((size for each, size in step.scale if each["metadata"]["name"] == set_name), None)
 
@@ -128,14 +133,6 @@ class Deployments(Controller):
         for replica_set in step.delete:
             uid = replica_set["metadata"]["uid"]
             await self.registry.delete("replicasets.apps", *key_of(replica_set), uid=uid)
-        known = (deployment["metadata"].get("annotations") or {}).get(rollout.REVISION)
-        if step.revision and step.revision != known:
-
-            def revise(live: Obj) -> None:
-                before = live["metadata"].get("annotations") or {}
-                live["metadata"]["annotations"] = {**before, rollout.REVISION: step.revision}
-
-            await self.registry.modify("deployments.apps", namespace, name, revise, manager=COMPONENT)
         for reason, message in step.events:
             await self.registry.event(deployment, "Normal", reason, message, component=COMPONENT)
 

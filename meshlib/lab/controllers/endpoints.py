@@ -87,20 +87,19 @@ def port_groups(service: Obj, members: list[Obj]) -> list[tuple[list[Obj], list[
     """(ports of a slice, its pods) for each set of true ports; one empty group where there is no pod."""
     groups: dict[str, tuple[list[Obj], list[Obj]]] = {}
     for pod in members:
-        ports = []
-        for port in service["spec"].get("ports") or []:
-            number = target(pod, port)
-            if number is not None:
-                entry = {
-                    "name": port.get("name", ""),
-                    "protocol": port.get("protocol", "TCP"),
-                    "port": number,
-                }
-                if port.get("appProtocol"):
-                    entry["appProtocol"] = port["appProtocol"]
-                ports.append(entry)
+        ports = [
+            _port(port, number)
+            for port in service["spec"].get("ports") or []
+            if (number := target(pod, port)) is not None
+        ]
         groups.setdefault(json.dumps(ports), (ports, []))[1].append(pod)
     return list(groups.values()) or [([], [])]
+
+
+def _port(port: Obj, number: int) -> Obj:
+    protocol = port.get("appProtocol")
+    entry = {"name": port.get("name", ""), "protocol": port.get("protocol", "TCP"), "port": number}
+    return {**entry, "appProtocol": protocol} if protocol else entry
 
 
 def slices(service: Obj, members: list[Obj], zone: str | None) -> list[Obj]:
@@ -140,18 +139,14 @@ def subsets(service: Obj, members: list[Obj]) -> list[Obj]:
         named = [{key: value for key, value in port.items() if value != ""} for port in ports]
         subset: Obj = {}
         for ready in (True, False):
-            addresses = [
-                _address(service, pod)
-                for pod in group
-                if not deleting(pod) and endpoint(service, pod, None)["conditions"]["ready"] is ready
-            ]
-            if addresses:
-                subset["addresses" if ready else "notReadyAddresses"] = sorted(
-                    addresses, key=lambda a: a["ip"]
-                )
-        if subset:
-            result.append({**subset, "ports": named})
-    return result
+            staying = [pod for pod in group if not deleting(pod)]
+            fit = [pod for pod in staying if endpoint(service, pod, None)["conditions"]["ready"] is ready]
+            if fit:
+                fit.sort(key=lambda pod: str(pod["status"]["podIP"]))
+                key = "addresses" if ready else "notReadyAddresses"
+                subset[key] = [_address(service, pod) for pod in fit]
+        result.append({**subset, "ports": named})
+    return [each for each in result if len(each) > 1]
 
 
 def _address(service: Obj, pod: Obj) -> Obj:
@@ -161,11 +156,8 @@ def _address(service: Obj, pod: Obj) -> Obj:
 
 def trigger(service: Obj, members: list[Obj]) -> str:
     """When the last of what these endpoints follow from changed: the Service's birth or a pod's readiness."""
-    times = [service["metadata"]["creationTimestamp"]]
-    for pod in members:
-        if found := pods.condition(pod, "Ready"):
-            times.append(found["lastTransitionTime"])
-    return str(max(times))
+    ready = [found["lastTransitionTime"] for pod in members if (found := pods.condition(pod, "Ready"))]
+    return str(max([service["metadata"]["creationTimestamp"], *ready]))
 
 
 class Endpoints(Controller):

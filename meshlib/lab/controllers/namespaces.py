@@ -29,7 +29,7 @@ _DONE = {
 
 
 class Furnishings(Controller):
-    """The ServiceAccount `default` and the cluster's CA, in every namespace, again when someone removes them."""
+    """The ServiceAccount `default` and the cluster's CA, in every namespace, and again when removed."""
 
     name = "namespace-contents"
     watches = ("namespaces", "serviceaccounts", "configmaps")
@@ -157,7 +157,7 @@ class Termination(Controller):
         return None
 
     def _contents(self) -> list[str]:
-        """Everything namespaced; pods last, as their controllers would make new ones, and events at the end."""
+        """Everything namespaced; pods after what would make new ones, events at the end."""
         kinds = [
             each
             for each in self.registry.kinds

@@ -136,6 +136,7 @@ def _set(
     ):
         return
     now = rfc3339(now_s)
+    conditions.pop(type_, None)  # what changes goes to the end, as in the real controller
     conditions[type_] = {
         "type": type_,
         "status": value,

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,8 +74,8 @@ class Runner:
                     "Normal", "Killing", f"Container {self.name} definition changed, will be restarted"
                 )
                 self.process.terminate()
+            self.wake.set()
         self.spec = spec
-        self.wake.set()
 
     async def stop(self, grace_s: float) -> None:
         """End the process: preStop, SIGTERM, SIGKILL when `grace_s` is over."""
@@ -122,7 +123,7 @@ class Runner:
             except ConfigProblem as problem:
                 self._waiting("CreateContainerConfigError", str(problem))
                 self.owner.note("Warning", "Failed", f"Error: {problem}")
-                await self._pause(pause_s)
+                await self._pause(pause_s, lambda: True)
                 continue
             present = f'Container image "{image}" already present on machine'
             self.owner.note("Normal", "Pulled", present)
@@ -140,13 +141,13 @@ class Runner:
             self.owner.note("Warning", "Failed", f'Failed to pull image "{image}": {reason}')
             self.owner.note("Warning", "Failed", "Error: ErrImagePull")
             self._waiting("ErrImagePull", message)
-            await self._pause(1.0)
+            await self._pause(1.0, lambda: self.spec.get("image") != image)
             if self.spec.get("image") != image:
                 return
         self.owner.note("Normal", "BackOff", f'Back-off pulling image "{image}"')
         self.owner.note("Warning", "Failed", "Error: ImagePullBackOff")
         self._waiting("ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {message}')
-        await self._pause(pause_s)
+        await self._pause(pause_s, lambda: self.spec.get("image") != image)
 
     async def _xds(self) -> None:
         """Until istiod has written this proxy's first listeners and clusters."""
@@ -234,21 +235,21 @@ class Runner:
             self._waiting("CrashLoopBackOff", message)
             shown = f"Back-off restarting failed container {self.name} in pod {where}"
             self.owner.note("Warning", "BackOff", shown)
-            await asyncio.sleep(0) if self._stopping else await self._pause(pause_s, only_stop=True)
+            await self._pause(pause_s)
 
     def _waiting(self, reason: str, message: str = "") -> None:
         self.facts.state = {"waiting": {"reason": reason, **({"message": message} if message else {})}}
         self.owner.changed()
 
-    async def _pause(self, seconds: float, *, only_stop: bool = False) -> None:
-        """Sleep, but not past a change that may matter."""
+    async def _pause(self, seconds: float, done: Callable[[], bool] = lambda: False) -> None:
+        """Sleep; a change wakes it to ask whether it is `done`. Raises CancelledError when it is to stop."""
         deadline = time.monotonic() + seconds
         while (left_s := deadline - time.monotonic()) > 0 and not self._stopping:
             self.wake.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.wake.wait(), left_s)
-                if not only_stop:
-                    return
+                if done():
+                    break
         if self._stopping:
             raise asyncio.CancelledError
 
@@ -316,7 +317,7 @@ class Runner:
         await asyncio.sleep(float(self.owner.pod["spec"].get("terminationGracePeriodSeconds", 30)))
         process.kill()
 
-    def _results(self, probe: Obj, kind: str, initial: bool):  # type: ignore[no-untyped-def]
+    def _results(self, probe: Obj, kind: str, initial: bool) -> AsyncIterator[bool]:
         async def once() -> probes.Outcome:
             return await probes.attempt(probe, self._resolve, self.execute_to_end)
 

@@ -267,7 +267,7 @@ class Connection(asyncio.Protocol):
 
 
 async def call(url: str, headers: Mapping[str, str], proxy: str) -> tuple[int, bytes, str]:
-    """Ask an upstream by GET with the trace headers of the request; 400 for no http URL, 502 when it fails."""
+    """Ask an upstream by GET, passing trace headers on; 400 for no http URL, 502 when it fails."""
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
         return 400, b"need url=http://host[:port]/path or UPSTREAM\n", TEXT
