@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from meshlib.runbook import record
+from meshlib.runbook import folders, history, index, record
 from meshlib.runbook.masking import Masker
 from meshlib.runbook.notebooks import Step
+
+logger = logging.getLogger("meshlib.run")
 
 
 class _Masked(logging.Formatter):
@@ -42,11 +46,31 @@ def run_log(folder: Path, masker: Masker) -> Iterator[None]:
         handler.close()
 
 
-def write_results(folder: Path, manifest: record.Manifest, masker: Masker) -> None:
-    """results.json from what the checkpoints wrote."""
+def results_of(folder: Path, manifest: record.Manifest) -> record.Results:
+    """What the checkpoints wrote, and the numbers of every table called `metrics`."""
     checks = [check for step in manifest.steps for check in record.checks_of(folder, step.name)]
-    results = record.Results(run_id=manifest.run_id, checks=checks)
-    record.write(folder / "results.json", masker.text(record.encode(results).decode()).encode())
+    metrics: dict[str, float] = {}
+    for path in sorted(folder.glob("tables/*-metrics.csv")):
+        metrics |= metrics_of(path.read_text(encoding="utf-8", errors="replace"))
+    return record.Results(run_id=manifest.run_id, checks=checks, metrics=metrics)
+
+
+def metrics_of(text: str) -> dict[str, float]:
+    """Name → value from a CSV table whose first two columns are the metric's name and its value."""
+    metrics: dict[str, float] = {}
+    for row in list(csv.reader(text.splitlines()))[1:]:
+        try:
+            metrics[row[0]] = float(row[1])
+        except (IndexError, ValueError):
+            logger.warning("not a metric: %s", row)
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def write_pages(folder: Path, manifest: record.Manifest, results: record.Results) -> None:
+    """The page of the run and the page over all runs."""
+    runs = folders.runs(folder.parent)
+    index.write(folder, manifest, results, history.regression(runs, manifest.parameters_digest))
+    history.write(folder.parent)
 
 
 def still_to_do(steps: list[Step], earlier: Path, manifest: record.Manifest) -> list[Step]:

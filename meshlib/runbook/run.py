@@ -7,10 +7,13 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
+
+import msgspec
 
 from meshlib import parameters
 from meshlib.errors import LabError, ParameterError, PreflightError
@@ -21,6 +24,7 @@ from meshlib.runbook import (
     notebooks,
     progress,
     record,
+    report,
     strict_yaml,
     surroundings,
     target,
@@ -89,6 +93,7 @@ class Run:
         self.masker = Masker(target.secrets(self.values))
         self.start_s, self.start_wall_s = clock.monotonic_s(), clock.wall_s()
         self.folder = folders.create(request.out, clock)
+        self._pages = ThreadPoolExecutor(1, thread_name_prefix="pages")
         self.manifest = self._manifest()
         self.save()
 
@@ -185,8 +190,17 @@ class Run:
 
         def after(entry: record.StepRecord) -> None:
             self.save()
+            if self.request.html and entry.notebook:
+                self._pages.submit(self._page, entry)
 
         return run_all(runner, steps, entries, after)
+
+    def _page(self, entry: record.StepRecord) -> None:
+        try:
+            report.write_step(self.folder, self.manifest, entry)
+        except Exception as error:  # the record stands without the page; the manifest says what is missing
+            logger.exception("the page of %s", entry.name)
+            self.manifest.findings.append(f"the page of {entry.name} was not written: {error}")
 
     def _end(self, outcome: str, reason: str) -> int:
         folders.release_reserve(self.folder)
@@ -198,12 +212,19 @@ class Run:
         manifest.overhead_s = round(spent_s - sum(step.cells_s for step in manifest.steps), 3)
         jump_s = self.clock.wall_s() - self.start_wall_s - spent_s
         manifest.clock_jump_s = round(jump_s, 3) if abs(jump_s) > 1 else 0.0
+        self._pages.shutdown(wait=True)
         self.save()
-        finish.write_results(self.folder, manifest, self.masker)
-        self.save()
+        results = finish.results_of(self.folder, manifest)
+        text = self.masker.text(record.encode(results).decode())
+        record.write(self.folder / "results.json", text.encode())
+        shown = self.folder / "manifest.json"
+        if self.request.html:
+            finish.write_pages(self.folder, manifest, msgspec.json.decode(text, type=record.Results))
+            shown = self.folder / "index.html"
         if outcome != "lock-held":
             folders.point_latest(self.folder)
-        self.out.write(progress.summary(manifest, str(self.folder / "manifest.json")))
+            shown = self.folder.parent / "latest" / shown.name
+        self.out.write(progress.summary(manifest, str(shown)))
         return manifest.exit_code
 
 

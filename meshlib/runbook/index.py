@@ -1,0 +1,74 @@
+"""The page of a run: verdict on top, what failed with its evidence, then all the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from meshlib import parameters
+from meshlib.runbook import pages, record
+from meshlib.runbook.history import Regression
+from meshlib.runbook.record import Manifest, Results
+
+
+def write(folder: Path, manifest: Manifest, results: Results, regression: Regression | None) -> None:
+    """Writes `index.html` into the folder of a run."""
+    (folder / "index.html").write_text(page(folder, manifest, results, regression), encoding="utf-8")
+
+
+def page(folder: Path, manifest: Manifest, results: Results, regression: Regression | None) -> str:
+    """The HTML of a run's page; `folder` is read only for the names of its files."""
+    failed = next((s for s in manifest.steps if s.outcome not in ("passed", "skipped", "not-run")), None)
+    planned = [step for step in manifest.steps if step.outcome != "skipped"]
+    by_step = {step.name: [c for c in results.checks if c.step == step.name] for step in manifest.steps}
+    return pages.render(
+        "run.html.j2",
+        m=manifest,
+        heading="The runbook " + ("passed" if manifest.outcome == "passed" else "did not pass"),
+        verdict=verdict(manifest),
+        failed=failed,
+        failed_checks=[c for c in by_step.get(failed.name, []) if record.count([c]).failed] if failed else [],
+        checks=[(step, by_step[step.name]) for step in manifest.steps if by_step[step.name]],
+        changed=[step for step in manifest.steps if step.state_diff],
+        passed=sum(step.outcome == "passed" for step in planned),
+        planned=len(planned),
+        good=sum(step.checks.passed for step in manifest.steps),
+        bad=sum(step.checks.failed for step in manifest.steps),
+        longest=max((step.duration_s for step in manifest.steps), default=1.0) or 1.0,
+        metrics=sorted(results.metrics.items()),
+        regression=regression,
+        defaults={**parameters.defaults(), "run_id": manifest.run_id},
+        environment=environment(manifest),
+        files=files(folder),
+    )
+
+
+def verdict(manifest: Manifest) -> str:
+    """`Passed: 10 steps, 84 checks` or the way in which it ended."""
+    if manifest.outcome == "passed":
+        steps = sum(step.outcome == "passed" for step in manifest.steps)
+        return f"Passed: {steps} steps, {sum(step.checks.passed for step in manifest.steps)} checks"
+    return manifest.outcome.replace("-", " ").capitalize()
+
+
+def environment(manifest: Manifest) -> list[tuple[str, str]]:
+    """What the run ran on, as rows."""
+    target, runner = manifest.target, manifest.runner
+    rows = [
+        ("target", target.target),
+        ("context", target.context),
+        ("API server", target.server),
+        ("Kubernetes", target.kubernetes),
+        ("lab", target.home),
+        ("host", runner.host),
+        ("user", runner.user),
+        ("command", " ".join(runner.command)),
+        ("git revision", runner.git),
+        *runner.versions.items(),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def files(folder: Path) -> list[str]:
+    """What there is to download, relative to the page."""
+    fixed = [name for name in ("manifest.json", "results.json", "run.log") if (folder / name).exists()]
+    return fixed + [f"tables/{path.name}" for path in sorted(folder.glob("tables/*.csv"))]
