@@ -1,26 +1,30 @@
-"""Kernels that start and import ahead of their notebook, over IPC sockets in a private folder."""
+"""Kernels that are ready before their notebook: forked from one process that has imported everything.
+
+They talk over IPC sockets in a private folder, and outlive neither the runner nor their notebook.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
-import psutil
-from jupyter_client.kernelspec import NoSuchKernel
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
-import meshlib
 from meshlib.errors import MeshlibError
 
-SHUTDOWN_S = 5.0
+SHUTDOWN_S = 3.0
 
 
 class KernelMissing(MeshlibError):
@@ -29,79 +33,127 @@ class KernelMissing(MeshlibError):
     exit_code = 3
 
 
+def context() -> ForkServerContext:
+    """The fork server that kernels come from; it starts with the first kernel and ends with this process."""
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(["meshlib.runbook.preload"])
+    return made
+
+
+def serve(connection_file: str, output: str, cwd: str, env: dict[str, str]) -> None:
+    """The body of a kernel process, right after the fork."""
+    os.setsid()
+    printed = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for number in (1, 2):
+        os.dup2(printed, number)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()  # not to draw what every other kernel draws
+    from ipykernel.kernelapp import IPKernelApp
+
+    options = ["-f", connection_file, "--HistoryManager.hist_file=:memory:"]
+    options.append(f"--IPKernelApp.parent_handle={os.getppid()}")  # it ends when the fork server does
+    sys.argv = ["meshlib-kernel", *options]
+    IPKernelApp.launch_instance(options)
+
+
+class _Forked(KernelProvisionerBase):
+    """What jupyter_client asks about the process of a kernel."""
+
+    process: ForkServerProcess
+
+    @property
+    def has_process(self) -> bool:
+        return True
+
+    async def poll(self) -> int | None:
+        return self.process.exitcode
+
+    async def wait(self) -> int | None:
+        while self.process.exitcode is None:
+            await asyncio.sleep(0.05)
+        return self.process.exitcode
+
+    async def send_signal(self, signum: int) -> None:
+        if self.process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, signum)
+
+    async def kill(self, restart: bool = False) -> None:
+        await self.send_signal(signal.SIGKILL)
+
+    async def terminate(self, restart: bool = False) -> None:
+        await self.send_signal(signal.SIGTERM)
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        self.process.start()
+        return self.connection_info
+
+    async def cleanup(self, restart: bool = False) -> None:
+        self.process.close()
+
+
 class Kernel:
     """One kernel process.  `manager` is what nbclient talks through; `pid` is also its process group."""
 
     def __init__(self, name: str, env: Mapping[str, str], cwd: Path) -> None:
-        """Starts it and returns at once; the process imports on its own.  Raises `KernelMissing`."""
-        self._folder = tempfile.TemporaryDirectory(
-            prefix="mesh-"
-        )  # short: a socket's path has 107 characters
+        """Starts it and returns at once.  Raises `KernelMissing`."""
+        require(name)
+        self._folder = tempfile.TemporaryDirectory(prefix="mesh-")  # a socket's path is short
         folder = Path(self._folder.name)
         self.output = folder / "output"
-        self.manager = AsyncKernelManager(
-            kernel_name=name,
-            transport="ipc",
-            ip=str(folder / "k"),
-            connection_file=str(folder / "connection.json"),
-        )
-        here = str(Path(meshlib.__file__).parent.parent)
-        path = os.pathsep.join(p for p in (here, os.environ.get("PYTHONPATH", "")) if p)
+        connection = str(folder / "connection.json")
+        self.manager = AsyncKernelManager(transport="ipc", ip=str(folder / "k"), connection_file=connection)
+        self.manager.write_connection_file()
+        provisioner = _Forked(parent=self.manager)
+        arguments = (connection, str(self.output), str(cwd), {**os.environ, **env})
+        self._process = provisioner.process = context().Process(target=serve, args=arguments)
+        self.manager.provisioner = provisioner
         try:
-            spec = self.manager.kernel_spec
-            if spec is not None and self.manager.ipykernel:  # ours, in this very environment
-                spec.argv = [
-                    sys.executable,
-                    "-m",
-                    "meshlib.runbook.kernel",
-                    "-f",
-                    "{connection_file}",
-                ]
-            with self.output.open("wb") as file:
-                asyncio.run(self._start(file, cwd, {**os.environ, **env, "PYTHONPATH": path}))
-        except (NoSuchKernel, OSError) as error:
+            asyncio.run(provisioner.launch_kernel([]))
+        except OSError as error:
             self._folder.cleanup()
-            raise KernelMissing(
-                f"kernel {name!r} does not start: {error}", fix="jupyter kernelspec list"
-            ) from error
-        self.pid = int(getattr(self.manager.provisioner, "pid", 0) or 0)
-
-    async def _start(self, output: BinaryIO, cwd: Path, env: dict[str, str]) -> None:
-        await self.manager.start_kernel(
-            cwd=str(cwd),
-            env=env,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            extra_arguments=["--HistoryManager.hist_file=:memory:"],
-        )
+            raise KernelMissing(f"kernel {name!r} does not start: {error}") from error
+        self.pid = int(self._process.pid or 0)
 
     def interrupt(self) -> None:
         """SIGINT to the kernel: the running cell gets a KeyboardInterrupt and may clean up."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGINT)
+        self._signal(signal.SIGINT)
 
     def kill(self) -> None:
         """SIGKILL to the kernel and to all that its cells started in its group."""
+        self._signal(signal.SIGKILL, group=True)
+
+    def _signal(self, number: int, group: bool = False) -> None:
         with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+            (os.killpg if group else os.kill)(self.pid, number)
 
     def exit_status(self) -> int | None:
         """What the process ended with (negative: the signal), None while it lives."""
-        process = getattr(self.manager.provisioner, "process", None)
-        status = process.poll() if process is not None else None
-        return int(status) if status is not None else None
+        return self._process.exitcode
 
     def close(self) -> str:
         """Ends the kernel, asking first, and returns what its process printed past the notebook."""
         if self.exit_status() is None:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGTERM)
-            with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
-                psutil.Process(self.pid).wait(SHUTDOWN_S)
+            self._signal(signal.SIGTERM)
+            self._process.join(SHUTDOWN_S)
         self.kill()
-        self.exit_status()
+        self._process.join()
         text = self.output.read_text(encoding="utf-8", errors="replace") if self.output.exists() else ""
         self.manager.cleanup_connection_file()
         self.manager.cleanup_ipc_files()
+        self._process.close()
         self._folder.cleanup()
         return text
+
+
+def require(name: str) -> None:
+    """Raises `KernelMissing` unless there is a kernel called `name` and it runs Python, as ours do."""
+    try:
+        spec = KernelSpecManager().get_kernel_spec(name)
+    except NoSuchKernel as error:
+        raise KernelMissing(f"there is no kernel {name!r}", fix="jupyter kernelspec list") from error
+    if spec.language.lower() != "python":
+        raise KernelMissing(f"kernel {name!r} runs {spec.language}; this runner runs Python notebooks")
