@@ -1,8 +1,8 @@
 """Pure: a pod object in, the Envoy bootstrap of its proxy out (what pilot-agent writes in Istio).
 
 Node id, cluster and metadata follow Istio's pkg/bootstrap; everything else that Envoy needs comes from the
-files that istiod writes beside it (`files.py`).  There is no pilot-agent in the lab: the cluster `agent`,
-which port 15021 asks for readiness, is Envoy's own admin, so ready means that Envoy itself is.
+files that istiod writes beside it (docs/ARCHITECTURE.md, "xDS by file").  There is no pilot-agent in the lab:
+the cluster `agent`, which port 15021 asks for readiness, is Envoy's admin, so ready means that Envoy is.
 """
 
 from __future__ import annotations

@@ -43,6 +43,10 @@ class Issued:
     renew_at: datetime
     serial: int
 
+    def due(self, *, now: datetime | None = None) -> bool:
+        """Whether it is time to replace it."""
+        return self.renew_at <= (now or datetime.now(UTC))
+
 
 class Authority:
     """Signs for the mesh; made new or read from the Secret."""

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 Kind = Literal["rds", "eds", "sds"]
 
-KINDS: Final[tuple[Kind, ...]] = ("rds", "eds", "sds")
 LONGEST = 200
 """Bytes of an encoded name that stay readable; file systems end at 255."""
 
