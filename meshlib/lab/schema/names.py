@@ -21,7 +21,7 @@ def _matches(pattern: str, value: str) -> bool:
 
 
 def _form(message: str, pattern: str, *examples: str) -> str:
-    shown = " or ".join(f"'{each}'," for each in examples)
+    shown = "  or ".join(f"'{each}'," for each in examples)
     return f"{message} (e.g. {shown} regex used for validation is '{pattern}')"
 
 
