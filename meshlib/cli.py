@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 
 import click
 
 from meshlib import __version__
 from meshlib.errors import MeshlibError
+from meshlib.home import lab_kubeconfig
 
 # command → (module, attribute, what `meshlib --help` says about it without importing the module)
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -41,8 +43,20 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="meshlib")
-def root() -> None:
+@click.pass_context
+def root(ctx: click.Context) -> None:
     """An Istio ingress lab that runs in a minute, and a runbook that operators can schedule."""
+    ctx.obj = jaeger
+
+
+def jaeger(kubeconfig: str | None, context: str | None) -> object:
+    """Jaeger's HTTP through a cluster's API server, for `traces`, which knows no cluster itself."""
+    client = importlib.import_module("meshlib.kube.client")
+    proxy = importlib.import_module("meshlib.kube.proxy")
+    addon = importlib.import_module("meshlib.istio.jaeger")
+    file = Path(kubeconfig) if kubeconfig else lab_kubeconfig()
+    cluster = client.connect(file, context or "", read_only=True)
+    return proxy.ServiceProxy(cluster, "istio-system", addon.QUERY_SERVICE, addon.QUERY_PORT)
 
 
 def main() -> None:
