@@ -98,9 +98,7 @@ def _text(service: str, last: str, spans: pd.DataFrame, client: Jaeger) -> str:
         return f"no trace of {service} in the last {last}; services that Jaeger knows: {known}"
     found = frames.traces(spans)
     parts = {
-        f"{len(found):,} traces, {len(spans):,} spans in the last {last}, durations in ms": frames.percentiles(
-            spans
-        ),
+        f"{len(found):,} traces, {len(spans):,} spans in {last}, durations in ms": frames.percentiles(spans),
         "slowest": frames.outliers(found),
         "calls": frames.dependencies(spans),
         "failed": frames.errors(spans).head(10),
