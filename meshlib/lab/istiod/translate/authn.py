@@ -55,6 +55,8 @@ def _policies(world: World, namespace: str) -> list[Obj]:
 
 def modes(world: World, namespace: str, labels: Mapping[str, str]) -> Modes:
     """The modes of a workload with these labels."""
+    if not world.all("PeerAuthentication"):
+        return Modes("PERMISSIVE", {})
     inherited = namespace_mode(world, namespace)
     if namespace == world.root_namespace:
         return Modes(inherited, {})

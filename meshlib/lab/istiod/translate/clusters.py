@@ -13,12 +13,14 @@ from meshlib.lab.istiod.minors import minor
 from meshlib.lab.istiod.translate import authn, destinationrules, durations, endpoints, names, services, tls
 from meshlib.lab.istiod.translate.loadbalancing import apply_load_balancer, apply_outlier_detection
 from meshlib.lab.istiod.translate.mesh import MeshConfig, mesh_config
-from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, describe, present, typed
+from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, SecretReference, describe, present, typed
 from meshlib.lab.istiod.translate.names import Paths
 from meshlib.lab.istiod.translate.routes import config_path
 from meshlib.lab.istiod.translate.services import Port, Service
 from meshlib.lab.istiod.translate.world import World
 
+#: What shapes clusters beside the service and its accounts.
+_READS = ("DestinationRule", "PeerAuthentication", "ConfigMap")
 UNLIMITED = 4294967295
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _H2 = {"max_concurrent_streams": 1073741824}
@@ -42,23 +44,42 @@ class ClusterBuilder:
         files.
         """
         rule = destinationrules.rule_for(self.world, self.proxy, service)
-        clusters: list[Obj] = []
-        assignments: list[Obj] = []
-        for port in service.ports:
-            if port.protocol == "UDP":
-                continue
-            subsets: list[Mapping[str, Any] | None] = [None]
-            subsets += (rule or {}).get("spec", {}).get("subsets", [])
-            for subset in subsets:
-                cluster = self._outbound(service, port, rule, subset)
-                clusters.append(cluster)
-                if cluster.get("type") == "EDS":
-                    labels = (subset or {}).get("labels")
-                    assignments.append(self._assignment(cluster["name"], service, port, labels))
+        kinds = [
+            (port, subset)
+            for port in service.ports
+            if port.protocol != "UDP"
+            for subset in (None, *(rule or {}).get("spec", {}).get("subsets", []))
+        ]
+        clusters = self._remembered(service, rule, kinds)
+        assignments = [
+            endpoints.assignment(self.world, cluster["name"], service, port, (subset or {}).get("labels"))
+            for cluster, (port, subset) in zip(clusters, kinds, strict=True)
+            if cluster.get("type") == "EDS"
+        ]
         return clusters, assignments
 
-    def _assignment(self, name: str, service: Service, port: Port, labels: Mapping[str, str] | None) -> Obj:
-        return endpoints.assignment(self.world, name, service, port, labels)
+    def _remembered(
+        self, service: Service, rule: Obj | None, kinds: list[tuple[Port, Mapping[str, Any] | None]]
+    ) -> list[Obj]:
+        """The clusters, built anew only when something that shapes them changed; endpoints themselves do
+        not.
+        """
+
+        def build() -> tuple[list[Obj], dict[str, SecretReference], list[Problem]]:
+            builder = ClusterBuilder(
+                self.world, self.proxy, self.paths, tls.Secrets(self.paths, self.proxy.namespace)
+            )
+            found = [builder._outbound(service, port, rule, subset) for port, subset in kinds]
+            return found, builder.secrets.wanted, builder.problems
+
+        shape = (service, tuple(endpoints.accounts(self.world, service)), self.proxy, self.paths)
+        if service.resolution != "EDS":
+            shape = (*shape, tuple(endpoints.of_service(self.world, service)))  # type: ignore[assignment]
+        key = ("clusters", self.proxy.uid, service.namespace, service.hostname)
+        clusters, wanted, problems = self.world.memo(key, _READS, build, *shape)
+        self.secrets.wanted.update(wanted)
+        self.problems += problems
+        return clusters
 
     def _outbound(
         self, service: Service, port: Port, rule: Obj | None, subset: Mapping[str, Any] | None

@@ -9,8 +9,9 @@ Addresses).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from meshlib.lab.istiod.translate import authn
 from meshlib.lab.istiod.translate.model import Obj, present
 from meshlib.lab.istiod.translate.services import Port, Service
 from meshlib.lab.istiod.translate.world import World
@@ -159,10 +160,15 @@ def assignment(
 ) -> Obj:
     """The `ClusterLoadAssignment` of a cluster: the ready endpoints that carry `labels`."""
     chosen = []
+    target = port.target if isinstance(port.target, int) else 0
     for endpoint in of_service(world, service):
         number = port_of(endpoint, port)
         if endpoint.ready and number and all(endpoint.labels.get(k) == v for k, v in (labels or {}).items()):
-            chosen.append(lb_endpoint(endpoint, number))
+            # A client must not offer mutual TLS where the workload has it switched off.
+            off = endpoint.mutual_tls and (
+                authn.modes(world, service.namespace, endpoint.labels).at(target) == "DISABLE"
+            )
+            chosen.append(lb_endpoint(replace(endpoint, mutual_tls=False) if off else endpoint, number))
     if not chosen:
         return {"cluster_name": cluster}
     weight = sum(item["load_balancing_weight"] for item in chosen)

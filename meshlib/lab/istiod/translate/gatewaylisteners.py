@@ -9,13 +9,11 @@ Services that lead to it (docs/ARCHITECTURE.md, Addresses).
 
 from __future__ import annotations
 
-import json
-
 from meshlib.lab.istiod.translate import accesslog, names, tls
 from meshlib.lab.istiod.translate.endpoints import address
-from meshlib.lab.istiod.translate.gateways import Listen, Merged, Server, services_of
+from meshlib.lab.istiod.translate.gateways import Listen, Merged, Server, addresses
 from meshlib.lab.istiod.translate.hcm import connection_manager
-from meshlib.lab.istiod.translate.model import PORTS, Obj, Problem, Proxy, typed
+from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, typed
 from meshlib.lab.istiod.translate.names import Paths
 from meshlib.lab.istiod.translate.security import Filters
 from meshlib.lab.istiod.translate.tcp import TcpBuilder
@@ -47,47 +45,26 @@ class GatewayListeners:
             chains = self._chains(listen)
             if not chains:
                 continue
-            true = self.proxy.true_port(listen.port)
             if listen.port not in self.proxy.ports and not self.world.bindable(listen.port):
                 text = f"port {listen.port} may not be bound by this user and the pod does not declare it"
                 self.problems.append(Problem(f"Gateway {listen.servers[0].gateway}", text))
                 continue
-            bind = listen.bind or self.proxy.address
+            bound = addresses(self.world, self.proxy, listen)
             name = names.listener(listen.port) if not listen.bind else f"{listen.bind}_{listen.port}"
             listener: Obj = {
                 "name": name,
-                "address": address(bind, true),
+                "address": address(*bound[0]),
                 "traffic_direction": "OUTBOUND",
                 "filter_chains": chains,
             }
             if not listen.plain:
                 listener["listener_filters"] = [_TLS_INSPECTOR]
-            if more := self._addresses(listen, (bind, true)):
-                listener["additional_addresses"] = [{"address": address(*pair)} for pair in more]
+            if bound[1:]:
+                listener["additional_addresses"] = [{"address": address(*pair)} for pair in bound[1:]]
             if logs := accesslog.listener(self.world, self.proxy, "gateway", self.problems):
                 listener["access_log"] = logs
             found.append(listener)
         return found
-
-    def _addresses(self, listen: Listen, first: tuple[str, int]) -> list[tuple[str, int]]:
-        """The other socket addresses under which Services offer this port."""
-        found: list[tuple[str, int]] = []
-        for service in services_of(self.world, self.proxy):
-            obj = self.world.get("Service", service.namespace, service.name) or {}
-            given = json.loads(obj.get("metadata", {}).get("annotations", {}).get(PORTS) or "{}")
-            balancer = (obj.get("status") or {}).get("loadBalancer") or {}
-            virtual = [service.cluster_ip] if service.cluster_ip not in ("", "None") else []
-            virtual += [item["ip"] for item in balancer.get("ingress") or [] if item.get("ip")]
-            for port in service.ports:
-                target = port.target if isinstance(port.target, int) else port.number
-                if target != listen.port or port.protocol == "UDP":
-                    continue
-                number = given.get(str(port.number), port.number)
-                if str(port.number) in given or self.world.bindable(number):
-                    found += [(ip, number) for ip in virtual]
-                if port.node_port and self.proxy.node:
-                    found.append((self.proxy.node, port.node_port))
-        return [pair for pair in dict.fromkeys(found) if pair != first]
 
     def _chains(self, listen: Listen) -> list[Obj]:
         if listen.plain and listen.servers[0].is_http:
@@ -112,7 +89,7 @@ class GatewayListeners:
             "gateway",
             prefix,
             rds=(server.route, self.paths.route(server.route)),
-            filters=self.filters.http("gateway"),
+            filters=self.filters.http,
             problems=self.problems,
         )
         chain: Obj = {"filters": [manager]}
@@ -127,7 +104,7 @@ class GatewayListeners:
             filters = self.tcp.of_tcp(server)
             if not filters:
                 return []
-            chain: Obj = {"filters": [*self.filters.network("gateway"), *filters]}
+            chain: Obj = {"filters": [*self.filters.network, *filters]}
             if server.ends_tls and server.tls is not None:
                 chain |= _sni(server.sni)
                 chain["transport_socket"] = tls.server(server.tls, self.secrets, tcp=True)
@@ -138,7 +115,7 @@ class GatewayListeners:
             return []
         chains = []
         for sni, filters in self.tcp.of_tls(server, taken):
-            chains.append({**_sni(sni), "filters": [*self.filters.network("gateway"), *filters]})
+            chains.append({**_sni(sni), "filters": [*self.filters.network, *filters]})
         return chains
 
 

@@ -6,12 +6,13 @@ The order is by age, so that of two servers in conflict the older stays.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from meshlib.lab.istiod.translate import names, services
-from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, describe
+from meshlib.lab.istiod.translate.model import PORTS, Obj, Problem, Proxy, describe
 from meshlib.lab.istiod.translate.services import HTTP, Service
 from meshlib.lab.istiod.translate.world import World
 
@@ -192,3 +193,32 @@ def _add(merged: Merged, server: Server, hosts_by_port: dict[int, dict[str, str]
     if server.route:
         merged.routes.setdefault(server.route, []).append(server)
     return ""
+
+
+def addresses(world: World, proxy: Proxy, listen: Listen) -> list[tuple[str, int]]:
+    """Every socket address of a port: the pod's own first, then those under which Services offer it."""
+    found = [(listen.bind or proxy.address, proxy.true_port(listen.port))]
+    for service in services_of(world, proxy):
+        obj = world.get("Service", service.namespace, service.name) or {}
+        given = json.loads(obj.get("metadata", {}).get("annotations", {}).get(PORTS) or "{}")
+        balancer = (obj.get("status") or {}).get("loadBalancer") or {}
+        virtual = [service.cluster_ip] if service.cluster_ip not in ("", "None") else []
+        virtual += [item["ip"] for item in balancer.get("ingress") or [] if item.get("ip")]
+        for port in service.ports:
+            target = port.target if isinstance(port.target, int) else port.number
+            if target != listen.port or port.protocol == "UDP":
+                continue
+            number = given.get(str(port.number), port.number)
+            if str(port.number) in given or world.bindable(number):
+                found += [(ip, number) for ip in virtual]
+            if port.node_port and proxy.node:
+                found.append((proxy.node, port.node_port))
+    return list(dict.fromkeys(found))
+
+
+def bound_ports(world: World, proxy: Proxy, merged: Merged) -> dict[int, tuple[int, ...]]:
+    """The port of every listener → the numbers under which it is bound."""
+    return {
+        listen.port: tuple(dict.fromkeys(number for _, number in addresses(world, proxy, listen)))
+        for listen in merged.ports.values()
+    }

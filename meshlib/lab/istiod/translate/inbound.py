@@ -76,11 +76,12 @@ def chains_for(protocol: str, mode: str) -> tuple[Chain, ...]:
 class InboundBuilder:
     """Builds `virtualInbound` and its clusters for one sidecar."""
 
-    def __init__(self, world: World, proxy: Proxy, clusters: ClusterBuilder, filters: Filters) -> None:
+    def __init__(self, world: World, proxy: Proxy, clusters: ClusterBuilder) -> None:
         self.world = world
         self.proxy = proxy
         self.clusters = clusters
-        self.filters = filters
+        bound = {declared: (proxy.true_port(declared),) for declared in self.targets()}
+        self.filters = Filters(world, proxy, bound)
         self.modes = authn.modes(world, proxy.namespace, proxy.labels)
         self.problems: list[Problem] = []
 
@@ -170,7 +171,7 @@ class InboundBuilder:
                     "inbound",
                     f"inbound_{name}",
                     route_config=self._routes(declared, port, service, cluster),
-                    filters=self.filters.http("inbound"),
+                    filters=self.filters.http,
                     problems=self.problems,
                 )
             ]
@@ -178,7 +179,7 @@ class InboundBuilder:
             logs = accesslog.http(self.world, self.proxy, "inbound", self.problems)
             proxy = typed(_TCP_PROXY, stat_prefix=cluster, cluster=cluster, access_log=logs or None)
             found["filters"] = [
-                *self.filters.network("inbound"),
+                *self.filters.network,
                 {"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy},
             ]
         return found

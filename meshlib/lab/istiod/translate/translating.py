@@ -22,58 +22,68 @@ def translate(world: World, proxy: Proxy, paths: Paths) -> Resources:
     secrets = tls.Secrets(paths, proxy.namespace)
     builder = ClusterBuilder(world, proxy, paths, secrets)
     clusters, assignments = builder.outbound()
-    filters = Filters(world, proxy)
     problems: list[Problem] = []
     if proxy.role == "router":
-        listeners, routes = _gateway(world, proxy, paths, secrets, filters, problems)
+        listeners, routes, more = _gateway(world, proxy, paths, secrets, problems)
     else:
-        listeners, routes, inbound = _sidecar(world, proxy, builder, filters, problems)
-        clusters += [builder.passthrough(), *inbound]
-    clusters.append(builder.black_hole())
-    found.listeners = _by_name(listeners)
-    found.routes = _by_name(routes)
-    found.clusters = _by_name(clusters)
-    found.endpoints = {item["cluster_name"]: item for item in assignments}
+        listeners, routes, more = _sidecar(world, proxy, builder, problems)
+    clusters += [*more, builder.black_hole()]
+    kept = _Kept(world, proxy.uid)
+    found.listeners = kept.by_name("listener", listeners)
+    found.routes = kept.by_name("route", routes)
+    found.clusters = kept.by_name("cluster", clusters)
+    found.endpoints = kept.by_name("endpoints", assignments, "cluster_name")
     found.secrets = dict(sorted(secrets.wanted.items()))
     if unreadable := mesh_config(world).unreadable:
         problems.append(Problem("ConfigMap istio", f"failed to read mesh config: {unreadable}"))
-    problems += [*builder.problems, *filters.problems, *tracing.findings(world, proxy)]
+    problems += [*builder.problems, *tracing.findings(world, proxy)]
     found.problems = list(dict.fromkeys(problems))
     return found
 
 
 def _gateway(
-    world: World, proxy: Proxy, paths: Paths, secrets: tls.Secrets, filters: Filters, problems: list[Problem]
-) -> tuple[list[Obj], list[Obj]]:
+    world: World, proxy: Proxy, paths: Paths, secrets: tls.Secrets, problems: list[Problem]
+) -> tuple[list[Obj], list[Obj], list[Obj]]:
     merged = gateways.merge(world, proxy)
-    problems += merged.problems
+    filters = Filters(world, proxy, gateways.bound_ports(world, proxy, merged))
     builder = GatewayListeners(world, proxy, paths, secrets, filters)
     listeners = builder.build(merged)
-    problems += builder.problems
+    problems += [*merged.problems, *filters.problems, *builder.problems]
     routes = []
     for name, servers in merged.routes.items():
         configuration, more = gatewayroutes.route_configuration(world, proxy, name, servers)
         routes.append(configuration)
         problems += more
-    return listeners, routes
+    return listeners, routes, filters.clusters
 
 
 def _sidecar(
-    world: World, proxy: Proxy, builder: ClusterBuilder, filters: Filters, problems: list[Problem]
+    world: World, proxy: Proxy, builder: ClusterBuilder, problems: list[Problem]
 ) -> tuple[list[Obj], list[Obj], list[Obj]]:
-    inside = InboundBuilder(world, proxy, builder, filters)
+    inside = InboundBuilder(world, proxy, builder)
     virtual_inbound, clusters = inside.build()
-    problems += inside.problems
     outside = outbound.OutboundRoutes(world, proxy)
     routes = outside.build()
-    problems += outside.problems
+    problems += [*inside.problems, *inside.filters.problems, *outside.problems]
     virtual_outbound = outbound.listener(world, proxy, builder, problems)
-    return [virtual_outbound, virtual_inbound], [routes], clusters
+    more = [builder.passthrough(), *clusters, *inside.filters.clusters]
+    return [virtual_outbound, virtual_inbound], [routes], more
 
 
-def _by_name(resources: list[Obj]) -> dict[str, Obj]:
-    """The resources by name; of two with one name the first stays, as Envoy would reject both."""
-    found: dict[str, Obj] = {}
-    for resource in resources:
-        found.setdefault(resource["name"], resource)
-    return found
+class _Kept:
+    """Puts the resources of one proxy in order by name; one that equals the last one is the very same
+    object.
+    """
+
+    def __init__(self, world: World, uid: str) -> None:
+        self.world = world
+        self.uid = uid
+
+    def by_name(self, kind: str, resources: list[Obj], field: str = "name") -> dict[str, Obj]:
+        """Of two with one name the first stays, as Envoy would reject both."""
+        found: dict[str, Obj] = {}
+        for resource in resources:
+            name = resource[field]
+            if name not in found:
+                found[name] = self.world.keep((kind, self.uid, name), resource)
+        return found

@@ -138,6 +138,16 @@ class World:
         self._memo[key] = (seen, value)
         return value
 
+    def keep(self, key: Hashable, value: T) -> T:
+        """The value that was kept under `key` if it equals this one, so that what did not change stays
+        the same object.
+        """
+        kept = self._memo.get(key)
+        if kept is not None and (kept[1] is value or kept[1] == value):
+            return kept[1]
+        self._memo[key] = ((), value)
+        return value
+
 
 def _slice_key(obj: Obj) -> tuple[str, str]:
     meta = obj["metadata"]

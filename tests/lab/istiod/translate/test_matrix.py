@@ -1,0 +1,29 @@
+"""The request matrix: configurations through real Envoy, and what becomes of each request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.istiod.translate import cases_match
+from tests.lab.istiod.translate.rig import Case, Rig
+
+pytestmark = pytest.mark.lab
+CASES = [*cases_match.CASES]
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    made = Rig(tmp_path_factory.mktemp("rig"))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_each_request_goes_where_it_must(rig: Rig, case: Case) -> None:
+    rig.apply(case.objects)
+    for ask in case.asks:
+        rig.check(ask)
