@@ -41,11 +41,9 @@ def sync_status(served: Served, taken: envoyadmin.Taken | None, errors: list[str
         entry[f"{word}_sent"] = envoyadmin.newest(sent)
         entry[f"{word}_acked"] = envoyadmin.acknowledged(kind, sent, taken) if taken else ""
     shown: Obj = {key: value for key, value in entry.items() if value}
-    if taken and taken.rejected:
+    if taken and (rejected := list(envoyadmin.rejections(taken, served.missing))):
         shown["rejected"] = [
-            {"type": kind, "resource": name, "times": times}
-            for kind, names in taken.rejected.items()
-            for name, times in names.items()
+            {"type": kind, "resource": name, "times": times} for (kind, name), times in rejected
         ]
     if errors:
         shown["errors"] = errors
@@ -80,10 +78,10 @@ def registry(world: World) -> list[Obj]:
 class Debug:
     """The monitoring application; asks the proxies while it answers, so that what it says is so."""
 
-    def __init__(self, pusher: Pusher, version: str) -> None:
+    def __init__(self, pusher: Pusher, version: str, client: httpx.AsyncClient) -> None:
         self._pusher = pusher
         self._version = version
-        self._client = httpx.AsyncClient(trust_env=False, timeout=5.0)
+        self._client = client
         self.app = Starlette(
             routes=[
                 Route("/debug/syncz", self._syncz),
@@ -94,9 +92,6 @@ class Debug:
                 Route("/metrics", self._metrics),
             ]
         )
-
-    async def close(self) -> None:
-        await self._client.aclose()
 
     async def _syncz(self, request: Request) -> Response:
         return _json(await asyncio.gather(*(self._status(s) for s in list(self._pusher.served.values()))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,6 +74,15 @@ def acknowledged(kind: str, sent: Mapping[str, str], taken: Taken) -> str:
         return ""
     stale = [have[spelled(name)] for name, version in watched.items() if have[spelled(name)] != version]
     return max(stale, key=order) if stale else newest(sent)
+
+
+def rejections(taken: Taken, missing: Collection[str]) -> Iterator[tuple[tuple[str, str], int]]:
+    """(type, resource) → how often Envoy rejected it; secrets that are `missing` are rejected on purpose."""
+    expected = {spelled(name) for name in missing}
+    for kind, names in taken.rejected.items():
+        for name, times in names.items():
+            if kind != "sds" or name not in expected:
+                yield (kind, name), times
 
 
 def newest(versions: Mapping[str, str]) -> str:

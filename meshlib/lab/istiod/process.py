@@ -11,6 +11,7 @@ import socket
 import ssl
 from typing import Any
 
+import httpx
 import yaml
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from meshlib.lab.istiod import inject, metrics, settings, upkeep, webhooks
+from meshlib.lab.istiod.acks import Acks
 from meshlib.lab.istiod.ca import Authority, Issued
 from meshlib.lab.istiod.debug import Debug
 from meshlib.lab.istiod.kubeapi import KubeApi, read_kubeconfig
@@ -51,10 +53,13 @@ class Istiod:
             trace_sampling=given.trace_sampling,
             bindable=bindable,
         )
+        self.proxies = httpx.AsyncClient(trust_env=False, timeout=5.0)
         self.pusher = Pusher(world, given.xds_dir, SecretSource(authority))
+        self.acks = Acks(self.pusher, self.proxies)
+        self.pusher.on_push = self.acks.note
         self.upkeep = upkeep.Upkeep(api, authority, given.namespace, given.pod)
         self.reflectors = reflectors(api, self._note)
-        self.debug = Debug(self.pusher, version_of_image(image))
+        self.debug = Debug(self.pusher, version_of_image(image), self.proxies)
         self._own: dict[str, Obj] = {}
         self._injection: Injection | None = None
         self.serving: Issued = authority.server(self._names())
@@ -165,7 +170,7 @@ async def run(given: settings.Settings) -> None:
     metrics.INFO.labels("pilot", version_of_image(image)).set(1)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(api.close)
-        stack.push_async_callback(istiod.debug.close)
+        stack.push_async_callback(istiod.proxies.aclose)
         servers: list[Server] = []
         for app, port, context in (
             (istiod.health_app(), settings.HTTP_PORT, None),
@@ -183,6 +188,7 @@ async def run(given: settings.Settings) -> None:
         await istiod.pusher.push()
         await istiod.upkeep.leaders()
         tasks.append(asyncio.create_task(istiod.pusher.run(), name="pusher"))
+        tasks.append(asyncio.create_task(istiod.acks.run(), name="acks"))
         tasks.append(asyncio.create_task(istiod.renew(), name="renew"))
         istiod.ready = True
         LOG.info("istiod %s is ready: %d proxies", version_of_image(image), len(istiod.pusher.served))

@@ -44,6 +44,8 @@ class Served:
     """The node of its bootstrap: what a discovery request would carry."""
     node_stamp: float = 0.0
     problems: list[Problem] = field(default_factory=list)
+    missing: set[str] = field(default_factory=set)
+    """SDS names behind which there is nothing that could be sent."""
     error: str = ""
     """Why the last translation failed; the files are those of the last good one."""
 
@@ -66,14 +68,12 @@ class Pusher:
         world: World,
         xds_dir: Path,
         secrets: SecretSource,
-        *,
-        on_push: Callable[[Report], None] = lambda report: None,
     ) -> None:
         self.world = world
         self.xds_dir = xds_dir
         self.secrets = secrets
         self.served: dict[str, Served] = {}
-        self._on_push = on_push
+        self.on_push: Callable[[Report], None] = lambda report: None
         self._pending: list[tuple[bool, Obj]] = []
         self._since = 0.0
         self._dirty = asyncio.Event()
@@ -113,18 +113,22 @@ class Pusher:
         report = await asyncio.to_thread(self._push, batch)
         if report.written:
             metrics.CONVERGENCE_S.observe(time.monotonic() - since)
-        self._on_push(report)
+        self.on_push(report)
         return report
 
     def _push(self, batch: list[tuple[bool, Obj]]) -> Report:
         begun = time.monotonic()
-        for present, obj in batch:
-            _ = self.world.put(obj) if present else self.world.remove(obj)
+        changed = [self.world.put(obj) if present else self.world.remove(obj) for present, obj in batch]
+        restarted = [served for served in self.served.values() if self._started_anew(served)]
+        if batch and not any(changed) and not restarted:
+            return Report(self._number, 0.0, {})
         self._number += 1
         version = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}/{self._number}"
         current = {proxy.uid: proxy for proxy in proxies(self.world)}
         for uid in [uid for uid in self.served if uid not in current]:
-            self.served.pop(uid).delivery.remove()
+            gone = self.served.pop(uid)
+            gone.delivery.remove()
+            self.secrets.forget(gone.proxy)
         written = {}
         for uid, proxy in current.items():
             served = self.served.get(uid)
@@ -161,6 +165,7 @@ class Pusher:
             name: self.secrets.resource(self.world, proxy, name, ref)
             for name, ref in resources.secrets.items()
         }
+        served.missing = {name for name, secret in secrets.items() if secret is None}
         wanted = Wanted(
             lds=resources.listeners,
             cds=resources.clusters,
@@ -176,16 +181,23 @@ class Pusher:
             LOG.info("push %s to %s.%s: %s", version, proxy.name, proxy.namespace, " ".join(types))
         return types
 
-    def _frozen(self, served: Served) -> Proxy:
-        """The proxy with the ProxyConfig that it started with, as its bootstrap tells."""
+    @staticmethod
+    def _started_anew(served: Served) -> bool:
+        """Read the node of the proxy's bootstrap if there is a new one."""
         path = served.delivery.folder / "bootstrap.json"
         try:
             stamp = path.stat().st_mtime
-            if stamp != served.node_stamp:
-                served.node = msgspec.json.decode(path.read_bytes())["node"]
-                served.node_stamp = stamp
-        except FileNotFoundError:
-            served.node = {}
+            if stamp == served.node_stamp:
+                return False
+            served.node = msgspec.json.decode(path.read_bytes())["node"]
+        except (FileNotFoundError, msgspec.DecodeError):
+            return False  # not written yet, or just being written: the pod's next event brings us here again
+        served.node_stamp = stamp
+        return True
+
+    def _frozen(self, served: Served) -> Proxy:
+        """The proxy with the ProxyConfig that it started with, as its bootstrap tells."""
+        self._started_anew(served)
         config = served.node.get("metadata", {}).get("PROXY_CONFIG")
         return served.proxy if config is None else replace(served.proxy, effective=config)
 
