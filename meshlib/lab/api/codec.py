@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from .convert import at_version
 from .kinds import Kind
 from .store import Obj
 
@@ -13,10 +14,9 @@ encode = msgspec.json.Encoder().encode
 
 def whole(kind: Kind, body: bytes, version: str | None = None) -> Obj:
     """A stored object with its kind and apiVersion."""
-    ref = kind.at(version or kind.version)
-    obj: Obj = {"apiVersion": ref.api_version, "kind": kind.kind}
+    obj: Obj = {"apiVersion": kind.api_version, "kind": kind.kind}
     obj.update(decode(body))
-    return obj
+    return at_version(kind, obj, version) if version else obj
 
 
 def stored(obj: Obj) -> Obj:

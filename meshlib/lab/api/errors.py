@@ -23,6 +23,7 @@ class StatusError(MeshlibError):
         self.status = status
         self.reason = reason
         self.details = dict(details) if details is not None else None
+        self.metadata: dict[str, Any] = {}
         super().__init__(message)
 
     def body(self) -> dict[str, Any]:
@@ -30,7 +31,7 @@ class StatusError(MeshlibError):
         body: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
         }
@@ -111,6 +112,8 @@ def invalid(group: str, kind: str, name: str, causes: Iterable[tuple[str, str, s
         kind,
         causes=[{"reason": reason, "message": message, "field": field} for field, reason, message in found],
     )
+    if not kind:
+        del details["kind"]
     return StatusError(422, "Invalid", f'{qualified(kind, group)} "{name}" is invalid: {text}', details)
 
 

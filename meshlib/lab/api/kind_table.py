@@ -4,7 +4,8 @@ The rows follow the discovery documents of a real kube-apiserver 1.36 and the Cu
 Istio 1.30.  A row is: group, versions (preferred first), kind, plural, short names, marks; `-` is nothing.
 
 Marks: `cluster` (not namespaced), `all` and `ext` (categories), `gen` (counts generations), `object` (DELETE
-answers with the object), `put` (PUT may create), `virtual` (asked and answered in one POST, never stored),
+answers with the object), `put` (PUT may create), `versioned` (PUT
+must carry a resourceVersion), `virtual` (asked and answered in one POST, never stored),
 `refuse=…` (objects cannot be created; the word is a key of REFUSALS), and the names of subresources.
 """
 
@@ -14,9 +15,9 @@ from .kinds import ALL_VERBS, Catalogue, Column, Kind, Subresource
 
 BUILT_IN = """
 core  v1  ConfigMap               configmaps              cm      -
-core  v1  Endpoints               endpoints               ep      -
-core  v1  Event                   events                  ev      -
-core  v1  LimitRange              limitranges             limits  refuse=quota
+core  v1  Endpoints               endpoints               ep      put
+core  v1  Event                   events                  ev      put
+core  v1  LimitRange              limitranges             limits  refuse=quota put
 core  v1  Namespace               namespaces              ns      cluster object finalize status
 core  v1  Node                    nodes                   no      cluster status
 core  v1  PersistentVolumeClaim   persistentvolumeclaims  pvc     object refuse=storage status
@@ -27,7 +28,7 @@ core  v1  ReplicationController   replicationcontrollers  rc      all gen refuse
 core  v1  ResourceQuota           resourcequotas          quota   object refuse=quota status
 core  v1  Secret                  secrets                 -       -
 core  v1  ServiceAccount          serviceaccounts         sa      object token
-core  v1  Service                 services                svc     all object proxy status
+core  v1  Service                 services                svc     all object proxy status put
 apps  v1  ControllerRevision      controllerrevisions     -       -
 apps  v1  DaemonSet               daemonsets              ds      all gen status
 apps  v1  Deployment              deployments             deploy  all gen scale status
@@ -37,19 +38,19 @@ batch  v1  CronJob                cronjobs                cj      all gen status
 batch  v1  Job                    jobs                    -       all gen status
 autoscaling  v2,v1  HorizontalPodAutoscaler  horizontalpodautoscalers  hpa  all refuse=controller status
 policy  v1  PodDisruptionBudget   poddisruptionbudgets    pdb     gen status
-admissionregistration.k8s.io  v1  MutatingWebhookConfiguration    mutatingwebhookconfigurations    -  ext cluster gen
-admissionregistration.k8s.io  v1  ValidatingWebhookConfiguration  validatingwebhookconfigurations  -  ext cluster gen
-apiextensions.k8s.io  v1  CustomResourceDefinition  customresourcedefinitions  crd,crds  ext cluster gen status
-coordination.k8s.io   v1  Lease          leases          -   put
+admissionregistration.k8s.io  v1  MutatingWebhookConfiguration    mutatingwebhookconfigurations    -  ext cluster gen versioned
+admissionregistration.k8s.io  v1  ValidatingWebhookConfiguration  validatingwebhookconfigurations  -  ext cluster gen versioned
+apiextensions.k8s.io  v1  CustomResourceDefinition  customresourcedefinitions  crd,crds  ext cluster gen status versioned
+coordination.k8s.io   v1  Lease          leases          -   put versioned
 discovery.k8s.io      v1  EndpointSlice  endpointslices  -   gen
-events.k8s.io         v1  Event          events          ev  -
+events.k8s.io         v1  Event          events          ev  put
 networking.k8s.io     v1  IngressClass   ingressclasses   -       cluster gen refuse=ingress
 networking.k8s.io     v1  Ingress        ingresses        ing     gen refuse=ingress status
 networking.k8s.io     v1  NetworkPolicy  networkpolicies  netpol  gen refuse=netpol
-rbac.authorization.k8s.io  v1  ClusterRoleBinding  clusterrolebindings  -  cluster
-rbac.authorization.k8s.io  v1  ClusterRole         clusterroles         -  cluster
-rbac.authorization.k8s.io  v1  RoleBinding         rolebindings         -  -
-rbac.authorization.k8s.io  v1  Role                roles                -  -
+rbac.authorization.k8s.io  v1  ClusterRoleBinding  clusterrolebindings  -  cluster put
+rbac.authorization.k8s.io  v1  ClusterRole         clusterroles         -  cluster put
+rbac.authorization.k8s.io  v1  RoleBinding         rolebindings         -  put
+rbac.authorization.k8s.io  v1  Role                roles                -  put
 scheduling.k8s.io  v1  PriorityClass  priorityclasses  pc  cluster gen
 storage.k8s.io     v1  StorageClass   storageclasses   sc  cluster object refuse=storage
 authentication.k8s.io  v1  SelfSubjectReview         selfsubjectreviews         -  cluster virtual
@@ -74,6 +75,7 @@ security.istio.io    v1,v1beta1           AuthorizationPolicy    authorizationpo
 security.istio.io    v1,v1beta1           PeerAuthentication     peerauthentications     pa
 security.istio.io    v1,v1beta1           RequestAuthentication  requestauthentications  ra
 telemetry.istio.io   v1,v1alpha1          Telemetry              telemetries             telemetry
+extensions.istio.io  v1alpha1             TrafficExtension       trafficextensions       -
 extensions.istio.io  v1alpha1             WasmPlugin             wasmplugins             -
 """
 
@@ -150,6 +152,7 @@ def _built_in(line: str) -> Kind:
         generation="gen" in marks,
         delete_object="object" in marks,
         put_creates="put" in marks,
+        put_needs_version="versioned" in marks,
         virtual="virtual" in marks,
         refusal=REFUSALS[refused] if refused else "",
     )
@@ -166,6 +169,7 @@ def _istio(line: str) -> Kind:
         ("istio-io", group.replace(".", "-")),
         subresources=(_PARTS["status"],),
         custom=True,
+        put_needs_version=True,
         generation=True,
         columns=_COLUMNS.get(kind, (_AGE,)),
     )
@@ -177,3 +181,8 @@ KINDS = Catalogue(
         + [_istio(line) for line in ISTIO.strip().splitlines()]
     )
 )
+
+
+def stored_kind(kind: Kind) -> Kind:
+    """The kind as which objects of `kind` are stored."""
+    return KINDS.resource(kind.stored)

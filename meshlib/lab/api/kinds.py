@@ -9,6 +9,7 @@ from meshlib.lab.schema import KindRef
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 STATUS_VERBS = ("get", "patch", "update")
+STORED_AS = {"events.events.k8s.io": "events"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Kind:
 
     `versions` are the served ones, preferred first; the preferred one is stored.  `generation` says that a
     changed spec counts `metadata.generation` up; `delete_object` that DELETE answers with the object instead
-    of a `Status`; `put_creates` that PUT may create.  `virtual` kinds are answered and never stored.
+    of a `Status`; `put_creates` that PUT may create;
+    `put_needs_version` that PUT must carry a resourceVersion.  `virtual` kinds are answered and never stored.
     `refusal`, where set, is why the lab does not let anyone create objects of the kind.
     """
 
@@ -56,6 +58,7 @@ class Kind:
     generation: bool = False
     delete_object: bool = False
     put_creates: bool = False
+    put_needs_version: bool = False
     virtual: bool = False
     refusal: str = ""
     columns: tuple[Column, ...] = ()
@@ -64,6 +67,11 @@ class Kind:
     def resource(self) -> str:
         """`plural.group`, the name that the registry and the store use."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def stored(self) -> str:
+        """The resource whose objects these are: events have two groups and one storage."""
+        return STORED_AS.get(self.resource, self.resource)
 
     @property
     def singular(self) -> str:

@@ -90,17 +90,22 @@ class Registry:
     def get(self, resource: str, namespace: str | None, name: str) -> Obj:
         """The object; raises StatusError 404."""
         kind = self.kinds.resource(resource)
-        row = self.store.get(kind.resource, key_of(namespace if kind.namespaced else None, name))
-        if row is None:
+        if (found := self.find(resource, namespace, name)) is None:
             raise not_found(kind.plural, kind.group, name)
-        return whole(kind, row.body)
+        return found
+
+    def find(self, resource: str, namespace: str | None, name: str) -> Obj | None:
+        """The object, None where there is none."""
+        kind = self.kinds.resource(resource)
+        row = self.store.get(kind.stored, key_of(namespace if kind.namespaced else None, name))
+        return whole(kind, row.body) if row else None
 
     def list(
         self, resource: str, namespace: str | None = None, *, labels: Mapping[str, str] | None = None
     ) -> list[Obj]:
         """All objects of a namespace, or of all; with `labels`, those that have every one of them."""
         kind = self.kinds.resource(resource)
-        found = [whole(kind, row.body) for row in self.store.page(kind.resource, namespace)]
+        found = [whole(kind, row.body) for row in self.store.page(kind.stored, namespace)]
         if not labels:
             return found
         wanted = labels.items()

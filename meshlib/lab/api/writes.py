@@ -29,13 +29,16 @@ MUST_HAVE_VERSION = (
 @dataclass(slots=True)
 class Write:
     """Who writes and how.  `version` is the API version of the request; `warnings`
-    collects texts for the caller; `manager` owns the fields that change.
+    collects texts for the caller; `manager` owns the fields that change, unless `track` is false; `replace`
+    is a PUT.
     """
 
     manager: str
     version: str = ""
     dry_run: bool = False
     operation: str = "Update"
+    replace: bool = False
+    track: bool = True
     warnings: list[str] = field(default_factory=list)
     user: dict[str, Any] = field(
         default_factory=lambda: {"username": "system:admin", "groups": ["system:masters"]}
@@ -85,14 +88,7 @@ class Writer:
             # Validation first: what is no Service gets no address.
             self._validate(kind, obj, None)
             self._allocator.complete(obj, None, self._others("services", None))
-        schema.track(
-            kind.at(write.version or kind.version),
-            None,
-            obj,
-            manager=write.manager,
-            operation=write.operation,
-            now=strategy.now(),
-        )
+        self._track(kind, None, obj, write)
         self._validate(kind, obj, None)
         await self.validate(kind, "CREATE", obj, None, write, "")
         return self._store_new(kind, obj, write)
@@ -100,10 +96,10 @@ class Writer:
     def _store_new(self, kind: Kind, obj: Obj, write: Write) -> Obj:
         meta = obj["metadata"]
         key = key_of(meta.get("namespace"), meta["name"])
-        if self._store.get(kind.resource, key):
+        if self._store.get(kind.stored, key):
             raise already_exists(kind.plural, kind.group, meta["name"])
         if not write.dry_run:
-            self._store.put(kind.resource, key, stored(obj), expect=0)
+            self._store.put(kind.stored, key, stored(obj), expect=0)
         return obj
 
     # -- update
@@ -124,7 +120,7 @@ class Writer:
         """
         key = key_of(namespace if kind.namespaced else None, name)
         for _ in range(ATTEMPTS):
-            row = self._store.get(kind.resource, key)
+            row = self._store.get(kind.stored, key)
             if row is None:
                 raise not_found(kind.plural, kind.group, name)
             old = whole(kind, row.body)
@@ -150,7 +146,7 @@ class Writer:
         asked = meta.get("resourceVersion")
         if asked and asked != str(version):
             raise conflict(kind.plural, kind.group, name)
-        if not asked and kind.custom:
+        if not asked and kind.put_needs_version and write.replace:
             cause = (
                 "metadata.resourceVersion",
                 "FieldValueInvalid",
@@ -168,23 +164,15 @@ class Writer:
         deletion.check_finalizers(kind, new, old)
         self._validate(kind, new, old)
         await self.validate(kind, "UPDATE", new, old, write, subresource or "")
-        schema.track(
-            kind.at(write.version or kind.version),
-            old,
-            new,
-            manager=write.manager,
-            operation=write.operation,
-            now=strategy.now(),
-            subresource=subresource or "",
-        )
+        self._track(kind, old, new, write, subresource or "")
         if _same(new, old):
             return old
         if write.dry_run:
             return new
         if deletion.finished(kind, new, old):
-            self._store.delete(kind.resource, key, stored(new), expect=version)
+            self._store.delete(kind.stored, key, stored(new), expect=version)
         else:
-            self._store.put(kind.resource, key, stored(new), expect=version)
+            self._store.put(kind.stored, key, stored(new), expect=version)
         return new
 
     # -- delete
@@ -195,7 +183,7 @@ class Writer:
         """Whether the object is gone, and the object as it is now or last was."""
         key = key_of(namespace if kind.namespaced else None, name)
         for _ in range(ATTEMPTS):
-            row = self._store.get(kind.resource, key)
+            row = self._store.get(kind.stored, key)
             if row is None:
                 raise not_found(kind.plural, kind.group, name)
             old = whole(kind, row.body)
@@ -207,9 +195,9 @@ class Writer:
                 return gone, obj
             try:
                 if gone:
-                    self._store.delete(kind.resource, key, stored(obj), expect=row.version)
+                    self._store.delete(kind.stored, key, stored(obj), expect=row.version)
                 else:
-                    self._store.put(kind.resource, key, stored(obj), expect=row.version)
+                    self._store.put(kind.stored, key, stored(obj), expect=row.version)
             except Stale:
                 continue
             return gone, obj
@@ -259,6 +247,20 @@ class Writer:
 
     def _others(self, resource: str, key: str | None) -> list[Obj]:
         return [decode(row.body) for row in self._store.page(resource) if row.key != key]
+
+    def _track(self, kind: Kind, old: Obj | None, new: Obj, write: Write, part: str = "") -> None:
+        """Record who owns which fields; a server-side apply has done so itself."""
+        if write.track:
+            ref = kind.at(write.version or kind.version)
+            schema.track(
+                ref,
+                old,
+                new,
+                manager=write.manager,
+                operation=write.operation,
+                now=strategy.now(),
+                subresource=part,
+            )
 
     def _validate(self, kind: Kind, new: Obj, old: Obj | None) -> None:
         found = schema.validate(kind.ref, new, old=old)

@@ -1,0 +1,179 @@
+"""Request bodies: size, form, and whether they are what the path is about."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+
+from meshlib.lab import schema
+from meshlib.lab.schema import KindRef
+
+from .codec import decode
+from .errors import StatusError, bad_request, invalid
+from .gojson import summary, syntax_error
+from .kind_table import KINDS
+from .kinds import Kind
+from .request import Target, unsupported_body
+from .store import Obj
+
+LIMIT = 3 * 1024 * 1024
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_STRUCT = (
+    'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+)
+
+
+def too_large() -> StatusError:
+    message = f"Request entity too large: limit is {LIMIT}"
+    return StatusError(413, "RequestEntityTooLarge", message, {})
+
+
+def read_object(target: Target, body: bytes, content_type: str, *, kind: KindRef | None = None) -> Obj:
+    """The object of a body, with kind and apiVersion filled in; raises StatusError 400, 415.
+
+    `kind` is what the path takes when that is not the target's own kind (Scale, Eviction, …).
+    """
+    ref = kind or target.kind.at(target.version)
+    value = read_value(target, ref, body, content_type)
+    if not isinstance(value, dict):
+        shown = {list: "array", str: "string", bool: "bool"}.get(type(value), "number")
+        why = f"json: cannot unmarshal {shown} into Go value of type {_STRUCT}"
+        raise _unrecognized(ref, f"couldn't get version/kind; json parse error: {why}", body)
+    for key in ("apiVersion", "kind"):
+        if not isinstance(value.get(key, ""), str):
+            shown = {list: "array", dict: "object", bool: "bool"}.get(type(value[key]), "number")
+            field = "APIVersion" if key == "apiVersion" else "Kind"
+            why = f"json: cannot unmarshal {shown} into Go struct field .{key} of type string"
+            raise _unrecognized(ref, f"couldn't get version/kind; json parse error: {why}", body, field)
+    _check_type(target, ref, value)
+    value["apiVersion"], value["kind"] = ref.api_version, ref.kind
+    if value.get("metadata") is None:
+        value["metadata"] = {}
+    if text := schema.decode_error(ref, value):
+        raise bad_request(text)
+    if not isinstance(value["metadata"], dict):
+        raise bad_request(f'{ref.kind} in version "{ref.version}" cannot be handled as a {ref.kind}: no metadata')
+    return value
+
+
+def read_value(target: Target, ref: KindRef, body: bytes, content_type: str) -> Any:
+    """The JSON value of a body in any accepted form; raises StatusError 400, 415."""
+    media = content_type.partition(";")[0].strip().lower()
+    if media == PROTOBUF and not target.kind.custom:
+        return _from_protobuf(ref, body)
+    if media in ("", "application/json"):
+        try:
+            return decode(body)
+        except ValueError:
+            if why := syntax_error(body):
+                raise _unrecognized(ref, f"couldn't get version/kind; json parse error: {why}", body) from None
+            return _lenient(ref, body)
+        except RecursionError as error:
+            raise bad_request("exceeded max depth") from error
+    if media == "application/yaml":
+        return read_yaml(ref, body)
+    raise unsupported_body(target.kind)
+
+
+def read_yaml(ref: KindRef, body: bytes) -> Any:
+    """The value of a YAML body as JSON has it; raises StatusError 400."""
+    try:
+        # JSON has no dates and only text as keys: what YAML makes of them goes back to text.
+        loaded = yaml.load(body, Loader=_YAML)
+        return json.loads(json.dumps(loaded, default=str, skipkeys=False))
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        why = f"couldn't get version/kind; json parse error: error converting YAML to JSON: yaml: {first}"
+        raise _unrecognized(ref, why, body) from error
+
+
+def _lenient(ref: KindRef, body: bytes) -> Any:
+    """JSON whose text is not UTF-8: Go puts U+FFFD for what it cannot read."""
+    try:
+        return json.loads(body.decode("utf-8", "replace"))
+    except (ValueError, RecursionError) as error:
+        raise _unrecognized(ref, f"couldn't get version/kind; json parse error: {error}", body) from error
+
+
+def _from_protobuf(ref: KindRef, body: bytes) -> Any:
+    reader = getattr(schema, "protobuf_to_obj", None)
+    if reader is None:
+        raise unsupported_body(None)
+    try:
+        return reader(body)
+    except ValueError as error:
+        raise _unrecognized(ref, str(error), body) from error
+
+
+def _check_type(target: Target, ref: KindRef, value: Obj) -> None:
+    kind, version = value.get("kind") or ref.kind, value.get("apiVersion") or ref.api_version
+    if (kind, version) == (ref.kind, ref.api_version):
+        return
+    if kind == ref.kind:
+        raise bad_request(
+            f"the API version in the data ({version}) does not match the expected API version ({ref.api_version})"
+        )
+    if target.kind.custom:
+        name = str((value.get("metadata") or {}).get("name", ""))
+        cause = ("kind", "FieldValueInvalid", f'Invalid value: "{kind}": must be {ref.kind}')
+        raise invalid(ref.group, ref.kind, name, [cause])
+    group, _, short = version.rpartition("/")
+    package = short if group else "v1"
+    if KINDS.of_kind(group, kind) is None:
+        why = (
+            f'no kind "{kind}" is registered for version "{version}" in scheme '
+            '"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"'
+        )
+    else:
+        ours = (ref.group.partition(".")[0] or "core").removesuffix("registration")
+        why = f"converting ({package}.{kind}) to ({ours}.{ref.kind}): unknown conversion"
+    raise bad_request(f'{kind} in version "{short}" cannot be handled as a {ref.kind}: {why}')
+
+
+def _unrecognized(ref: KindRef, why: str, body: bytes, _: str = "") -> StatusError:
+    return bad_request(
+        f"the object provided is unrecognized (must be of type {ref.kind}): {why} ({summary(body)})"
+    )
+
+
+def check_names(target: Target, obj: Obj) -> None:
+    """The name and namespace of a body must be those of the path; raises StatusError 400."""
+    meta = obj["metadata"]
+    namespace = meta.get("namespace")
+    if target.name is not None:
+        if not meta.get("name"):
+            raise bad_request(
+                "the name of the object (based on URL) was undeterminable: name must be provided"
+            )
+        if meta["name"] != target.name:
+            raise bad_request(
+                f"the name of the object ({meta['name']}) does not match the name on the URL ({target.name})"
+            )
+        if target.namespace and namespace and namespace != target.namespace:
+            raise bad_request(
+                f"the namespace of the object ({namespace}) does not match the namespace on the URL "
+                f"({target.namespace})"
+            )
+    elif target.namespace and namespace and namespace != target.namespace:
+        raise bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+
+
+def checked_fields(kind: Kind, version: str, obj: Obj, body: bytes, validation: str) -> list[str]:
+    """Drop what the kind does not have; the warnings for it, or StatusError 400 when validation is Strict."""
+    ref = kind.at(version)
+    found: list[str] = []
+    if validation != "Ignore":
+        found = schema.duplicate_keys(body) if body[:1] == b"{" else []
+        found += schema.check_fields(ref, obj)
+    if found and validation == "Strict":
+        raise bad_request(
+            f'{kind.kind} in version "{version}" cannot be handled as a {kind.kind}: strict decoding error: '
+            + ", ".join(found)
+        )
+    schema.prune(ref, obj)
+    return found

@@ -1,0 +1,131 @@
+"""PATCH: the four kinds of patches, and server-side apply."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from meshlib.lab import schema
+from meshlib.lab.schema import ApplyConflict, KindRef, PatchError
+
+from . import strategy
+from .bodies import read_yaml
+from .codec import decode
+from .errors import StatusError, bad_request, invalid
+from .gojson import syntax_error
+from .kinds import Kind
+from .request import WriteOptions, unsupported_media
+from .store import Obj
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+
+
+def patch_type(kind: Kind, content_type: str) -> str:
+    """Raises StatusError 415, worded differently for custom resources."""
+    media = content_type.partition(";")[0].strip().lower()
+    if kind.custom:
+        if media in (JSON_PATCH, MERGE_PATCH, APPLY):
+            return media
+        raise unsupported_media(", ".join((JSON_PATCH, MERGE_PATCH, APPLY)))
+    if media in (JSON_PATCH, MERGE_PATCH, STRATEGIC, APPLY):
+        return media
+    raise StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
+
+
+def read_patch(media: str, ref: KindRef, body: bytes) -> Any:
+    """The value of a patch; raises StatusError 400."""
+    if media == APPLY:
+        value = read_yaml(ref, body)
+        if not isinstance(value, dict):
+            raise bad_request("error decoding YAML: json: cannot unmarshal into Go value of type map[string]interface {}")
+        _check_applied(ref, value)
+        return value
+    try:
+        return decode(body)
+    except ValueError as error:
+        why = syntax_error(body) or str(error)
+        raise bad_request(why if media == STRATEGIC else f"error decoding patch: {why}") from error
+    except RecursionError as error:
+        raise bad_request("error decoding patch: exceeded max depth") from error
+
+
+def patched(media: str, ref: KindRef, live: Obj, patch: Any) -> Obj:
+    """`live` with the patch; raises StatusError 400, 409, 415, 422."""
+    try:
+        if media == JSON_PATCH:
+            made: Any = schema.json_patch(live, patch)
+        elif media == MERGE_PATCH:
+            made = schema.merge_patch(live, patch)
+        else:
+            made = schema.strategic_merge_patch(ref, live, patch)
+    except PatchError as error:
+        raise patch_failure(error) from error
+    if not isinstance(made, dict) or not isinstance(made.get("metadata"), dict):
+        shown = made if not isinstance(made, dict) else made.get("metadata")
+        found = {list: "array", str: "string", bool: "bool", type(None): "null"}.get(type(shown), "number")
+        raise _invalid_patch(made, f"json: cannot unmarshal {found} into Go value of type map[string]interface {{}}")
+    if text := schema.decode_error(ref, made):
+        raise _invalid_patch(made, text.partition(": ")[2] or text)
+    return made
+
+
+def patch_failure(error: PatchError) -> StatusError:
+    """The answer to a patch that cannot be applied."""
+    details: Obj | None = {} if error.status == 422 else None
+    return StatusError(error.status, error.reason, error.message, details)
+
+
+def prune_patched(ref: KindRef, made: Obj, shown: Any, validation: str, warnings: list[str]) -> None:
+    """Drop what the kind does not have; raises StatusError 422 when validation is Strict."""
+    found = schema.check_fields(ref, made) if validation != "Ignore" else []
+    if found and validation == "Strict":
+        raise _invalid_patch(shown, "strict decoding error: " + ", ".join(found))
+    warnings += found
+    schema.prune(ref, made)
+
+
+def applied(ref: KindRef, live: Obj | None, patch: Obj, options: WriteOptions, warnings: list[str]) -> Obj:
+    """The object after a server-side apply; raises StatusError 400, 409, 422."""
+    found = schema.check_fields(ref, patch) if options.validation != "Ignore" else []
+    if found and options.validation == "Strict":
+        what = f'{ref.kind} in version "{ref.version}" cannot be handled as a {ref.kind}'
+        raise bad_request(f"{what}: strict decoding error: {', '.join(found)}")
+    warnings += found
+    schema.prune(ref, patch)
+    if text := schema.decode_error(ref, patch):
+        raise bad_request(text)
+    try:
+        return schema.apply(
+            ref, live, patch, manager=options.manager, force=bool(options.force), now=strategy.now()
+        )
+    except ApplyConflict as error:
+        causes = [
+            {"reason": each.reason, "message": each.message, "field": each.field} for each in error.causes
+        ]
+        raise StatusError(409, "Conflict", error.message, {"causes": causes}) from error
+    except PatchError as error:
+        raise patch_failure(error) from error
+
+
+def _check_applied(ref: KindRef, value: Obj) -> None:
+    kind, version = value.get("kind"), value.get("apiVersion")
+    if not kind or not version:
+        missing = "Kind" if not kind else "apiVersion"
+        raise bad_request(f"Object '{missing}' is missing in '{json.dumps(value, separators=(',', ':'))}'")
+    if (kind, version) != (ref.kind, ref.api_version):
+        raise bad_request(
+            f"incorrect type: {version}, Kind={kind} does not match {ref.api_version}, Kind={ref.kind}"
+        )
+    if not isinstance(value.setdefault("metadata", {}), dict):
+        raise bad_request("metadata must be an object")
+
+
+def _invalid_patch(value: Any, why: str) -> StatusError:
+    shown = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    quoted = json.dumps(shown, ensure_ascii=False)
+    return invalid("", "", "", [("patch", "FieldValueInvalid", f"Invalid value: {quoted}: {why}")])
+
+

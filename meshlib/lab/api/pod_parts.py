@@ -1,0 +1,150 @@
+"""The subresources that are verbs: eviction, binding, tokens, logs; and the ways into a pod."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.websockets import WebSocket
+
+from meshlib.lab.schema import KindRef
+
+from .bodies import check_names, read_object
+from .call import Call
+from .deletion import DeleteOptions
+from .errors import StatusError, bad_request, conflict, invalid, not_found, too_many_requests
+from .logs import pod_log
+from .node import Node
+from .registry import Registry
+from .request import Target, write_options
+from .responses import json_response, success
+from .selectors import from_object
+from .store import Obj
+from .strategy import now
+from .tokens import DEFAULT_LIFETIME_S, MIN_LIFETIME_S, TokenIssuer
+
+Handler = Callable[[Call, Node | None, TokenIssuer | None], Awaitable[Response]]
+Stream = Callable[[Registry, Node | None, Target, WebSocket], Awaitable[None]]
+
+
+async def log(call: Call, node: Node | None, _: TokenIssuer | None) -> Response:
+    return await pod_log(call, node)
+
+
+async def evict(call: Call, _: Node | None, __: TokenIssuer | None) -> Response:
+    """POST pods/…/eviction: a delete that asks the PodDisruptionBudgets first (429 where they say no)."""
+    options = write_options(call.query, "CreateOptions")
+    eviction = read_object(call.target, call.body, call.content_type, kind=KindRef("policy", "v1", "Eviction"))
+    check_names(call.target, eviction)
+    registry, namespace, name = call.registry, call.target.namespace, call.target.name or ""
+    pod = registry.get("pods", namespace, name)
+    running = (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed", "Pending")
+    if running and "deletionTimestamp" not in pod["metadata"]:
+        await _spend_budget(registry, pod, dry_run=options.dry_run)
+    given = eviction.get("deleteOptions") or {}
+    conditions = given.get("preconditions") or {}
+    wanted = DeleteOptions(
+        given.get("gracePeriodSeconds"),
+        given.get("propagationPolicy"),
+        conditions.get("uid"),
+        conditions.get("resourceVersion"),
+    )
+    await registry.writer.delete(call.target.kind, namespace, name, wanted, call.write(options))
+    return json_response(success(201), 201, form=call.form)
+
+
+async def _spend_budget(registry: Registry, pod: Obj, *, dry_run: bool) -> None:
+    namespace = pod["metadata"]["namespace"]
+    labels = pod["metadata"].get("labels") or {}
+    budgets = [
+        each
+        for each in registry.list("poddisruptionbudgets.policy", namespace)
+        if from_object((each.get("spec") or {}).get("selector")).holds(labels)
+    ]
+    if len(budgets) > 1:
+        text = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+        raise StatusError(500, "InternalError", text, {})
+    for budget in budgets:
+        status, name = budget.get("status") or {}, budget["metadata"]["name"]
+        if status.get("disruptionsAllowed", 0) <= 0:
+            message = (
+                f"The disruption budget {name} needs {status.get('desiredHealthy', 0)} healthy pods and has "
+                f"{status.get('currentHealthy', 0)} currently"
+            )
+            cause = {"reason": "DisruptionBudget", "message": message}
+            raise too_many_requests(
+                "Cannot evict pod as it would violate the pod's disruption budget.", causes=[cause]
+            )
+
+        def spend(live: Obj) -> None:
+            live["status"]["disruptionsAllowed"] -= 1
+            disrupted = live["status"].get("disruptedPods") or {}
+            live["status"]["disruptedPods"] = {**disrupted, pod["metadata"]["name"]: now()}
+
+        if not dry_run:
+            await registry.modify(
+                "poddisruptionbudgets.policy",
+                namespace,
+                name,
+                spend,
+                subresource="status",
+                manager="kube-apiserver",
+            )
+
+
+async def bind(call: Call, _: Node | None, __: TokenIssuer | None) -> Response:
+    """POST pods/…/binding: give a pod its node."""
+    options = write_options(call.query, "CreateOptions")
+    binding = read_object(call.target, call.body, call.content_type, kind=KindRef("", "v1", "Binding"))
+    check_names(call.target, binding)
+    node = (binding.get("target") or {}).get("name")
+    name = call.target.name or ""
+    if not node:
+        causes = [("target.name", "FieldValueRequired", "Required value")]
+        raise invalid("", "Binding", name, causes)
+
+    def assign(live: Obj) -> None:
+        if live["spec"].get("nodeName"):
+            why = f"pod {name} is already assigned to node \"{live['spec']['nodeName']}\""
+            raise conflict("pods/binding", "", name, why)
+        live["spec"]["nodeName"] = node
+
+    if not options.dry_run:
+        await call.registry.modify(
+            "pods", call.target.namespace, name, assign, manager=call.write(options).manager
+        )
+    return json_response(success(201), 201, form=call.form)
+
+
+async def request_token(call: Call, _: Node | None, issuer: TokenIssuer | None) -> Response:
+    """POST serviceaccounts/…/token."""
+    ref = KindRef("authentication.k8s.io", "v1", "TokenRequest")
+    asked = read_object(call.target, call.body, call.content_type, kind=ref)
+    namespace, name = call.target.namespace or "", call.target.name or ""
+    spec = asked.get("spec") or {}
+    lifetime_s = spec.get("expirationSeconds") or DEFAULT_LIFETIME_S
+    if lifetime_s < MIN_LIFETIME_S:
+        message = f"Invalid value: {lifetime_s}: may not specify a duration less than 10 minutes"
+        causes = [("spec.expirationSeconds", "FieldValueInvalid", message)]
+        raise invalid(ref.group, ref.kind, "", causes)
+    if issuer is None:
+        raise bad_request("this API server has no key to sign tokens with")
+    bound = spec.get("boundObjectRef") or {}
+    pod = {"name": bound["name"], "uid": bound.get("uid", "")} if bound.get("kind") == "Pod" else None
+    try:
+        token, ends = issuer.issue(namespace, name, spec.get("audiences") or [], lifetime_s, pod)
+    except KeyError as error:
+        raise not_found("serviceaccounts", "", name) from error
+    status = {"token": token, "expirationTimestamp": ends.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    metadata = {"name": name, "namespace": namespace, "creationTimestamp": now()}
+    spec = {"audiences": [], "boundObjectRef": None, **spec, "expirationSeconds": lifetime_s}
+    return call.answer({**asked, "metadata": metadata, "spec": spec, "status": status}, 201)
+
+
+async def proxy(registry: Registry, node: Node | None, target: Target, request: Request) -> Response:
+    raise bad_request("proxy")
+
+
+HANDLERS: dict[str | None, Handler] = {"binding": bind, "eviction": evict, "log": log, "token": request_token}
+STREAMS: dict[str | None, Stream] = {}
