@@ -1,4 +1,4 @@
-"""`python -m meshlib.lab.api --home DIR`: the bare API server, without controllers and pods, for development."""
+"""`python -m meshlib.lab.api --home DIR`: the bare API server, without controllers and pods."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ async def main(home: Path, port: int) -> None:
     server = ApiServer(ApiApp(registry, None, issuer=issuer))
     serving = asyncio.create_task(
         server.serve(
-            HOST, port, certificate=made.certificate("apiserver"), key=made.key("apiserver"), client_ca=made.ca
+            HOST,
+            port,
+            certificate=made.certificate("apiserver"),
+            key=made.key("apiserver"),
+            client_ca=made.ca,
         )
     )
     await server.started.wait()

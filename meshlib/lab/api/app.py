@@ -1,11 +1,10 @@
-"""The ASGI application: every request is identified, authorized, answered, and answered with a Status if not."""
+"""The ASGI application: every request is identified, authorized and answered, if need be with a Status."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
@@ -205,8 +204,11 @@ def _verb(method: str, target: Target, query: Query) -> str:
     else:
         verb = {"POST": "create", "PUT": "update", "PATCH": "patch"}.get(method, "")
     verbs = part.verbs if part else target.kind.verbs
-    fits = part is not None or verb in (("list", "watch", "create", "deletecollection") if collection else
-                                        ("get", "watch", "update", "patch", "delete"))
+    fits = part is not None or verb in (
+        ("list", "watch", "create", "deletecollection")
+        if collection
+        else ("get", "watch", "update", "patch", "delete")
+    )
     if verb not in verbs or not fits:
         raise method_not_allowed()
     return verb
@@ -217,9 +219,7 @@ def _attributes(verb: str, target: Target) -> Attributes:
     namespace = target.namespace or ""
     if kind.resource == "namespaces" and target.name:
         namespace = target.name
-    return Attributes(
-        verb, kind.group, kind.plural, target.subresource or "", namespace, target.name or ""
-    )
+    return Attributes(verb, kind.group, kind.plural, target.subresource or "", namespace, target.name or "")
 
 
 async def _body(request: Request) -> bytes:
@@ -263,5 +263,3 @@ def _group_documents(path: str) -> Response:
     except KeyError:
         raise no_such_resource() from None
     raise no_such_resource()
-
-

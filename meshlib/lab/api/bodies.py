@@ -55,7 +55,9 @@ def read_object(target: Target, body: bytes, content_type: str, *, kind: KindRef
     if text := schema.decode_error(ref, value):
         raise bad_request(text)
     if not isinstance(value["metadata"], dict):
-        raise bad_request(f'{ref.kind} in version "{ref.version}" cannot be handled as a {ref.kind}: no metadata')
+        raise bad_request(
+            f'{ref.kind} in version "{ref.version}" cannot be handled as a {ref.kind}: no metadata'
+        )
     return value
 
 
@@ -69,7 +71,9 @@ def read_value(target: Target, ref: KindRef, body: bytes, content_type: str) -> 
             return decode(body)
         except ValueError:
             if why := syntax_error(body):
-                raise _unrecognized(ref, f"couldn't get version/kind; json parse error: {why}", body) from None
+                raise _unrecognized(
+                    ref, f"couldn't get version/kind; json parse error: {why}", body
+                ) from None
             return _lenient(ref, body)
         except RecursionError as error:
             raise bad_request("exceeded max depth") from error
@@ -114,7 +118,8 @@ def _check_type(target: Target, ref: KindRef, value: Obj) -> None:
         return
     if kind == ref.kind:
         raise bad_request(
-            f"the API version in the data ({version}) does not match the expected API version ({ref.api_version})"
+            f"the API version in the data ({version}) does not match the expected API version "
+            f"({ref.api_version})"
         )
     if target.kind.custom:
         name = str((value.get("metadata") or {}).get("name", ""))

@@ -14,8 +14,8 @@ from .call import Call
 from .codec import whole
 from .convert import at_version, to_stored
 from .deletion import DeleteOptions
-from .kind_table import stored_kind
 from .errors import StatusError, bad_request, invalid, method_not_allowed, not_found
+from .kind_table import stored_kind
 from .listing import Selection
 from .request import META, Query, Target, WriteOptions, write_options
 from .responses import json_response, success
@@ -153,7 +153,9 @@ async def delete_collection(call: Call) -> Response:
         name = row.key.rpartition("/")[2]
         write = call.write(WriteOptions(dry_run=dry_run))
         try:
-            _, obj = await call.registry.writer.delete(stored_kind(kind), target.namespace, name, options, write)
+            _, obj = await call.registry.writer.delete(
+                stored_kind(kind), target.namespace, name, options, write
+            )
         except StatusError as error:
             if error.status != 404:
                 raise
@@ -208,25 +210,24 @@ def _unpatchable(target: Target, live: Obj, made: Obj) -> None:
     was, now = live["metadata"], made["metadata"]
     if now.get("name") != was["name"]:
         raise bad_request(
-            f"the name of the object ({now.get('name', '')}) does not match the name on the URL ({was['name']})"
+            f"the name of the object ({now.get('name', '')}) does not match the name on the URL "
+            f"({was['name']})"
         )
     if target.namespace and now.get("namespace") != was.get("namespace"):
         raise bad_request(
-            f"the namespace of the object ({now.get('namespace', '')}) does not match the namespace on the URL "
-            f"({target.namespace})"
+            f"the namespace of the object ({now.get('namespace', '')}) does not match the namespace on "
+            f"the URL ({target.namespace})"
         )
 
 
 def _delete_options(call: Call) -> tuple[DeleteOptions, bool]:
-    """Options of a DELETE, from the body if there is one, else from the query; raises StatusError 400, 422."""
+    """Options of a DELETE: the body's if there is one, else the query's; raises StatusError 400, 422."""
     given = _options_body(call) if call.body.strip() else _options_query(call.query)
     causes: list[tuple[str, str, str]] = []
     policy = given.get("propagationPolicy")
     orphan = given.get("orphanDependents")
     if policy is not None and orphan is not None:
-        message = (
-            f'Invalid value: "{policy}": orphanDependents and deletionPropagation cannot be both set'
-        )
+        message = f'Invalid value: "{policy}": orphanDependents and deletionPropagation cannot be both set'
         causes.append(("propagationPolicy", "FieldValueInvalid", message))
     elif policy is not None and policy not in _POLICIES:
         allowed = ", ".join(f'"{each}"' for each in (*_POLICIES, "nil"))
@@ -263,7 +264,9 @@ def _options_body(call: Call) -> Obj:
     }
     for key, (type_, go) in types.items():
         found = value.get(key)
-        wrong = found is not None and (not isinstance(found, type_) or (type_ is int and isinstance(found, bool)))
+        wrong = found is not None and (
+            not isinstance(found, type_) or (type_ is int and isinstance(found, bool))
+        )
         if wrong:
             why = f"json: cannot unmarshal into Go struct field DeleteOptions.{key} of type {go}"
             raise bad_request(f'DeleteOptions in version "v1" cannot be handled as a DeleteOptions: {why}')
@@ -280,4 +283,3 @@ def _options_query(query: Query) -> Obj:
         given["orphanDependents"] = query.flag("orphanDependents")
     given["dryRun"] = query.all("dryRun")
     return given
-

@@ -101,7 +101,14 @@ def _deployment(obj: Obj) -> list[Any]:
     name, old = _meta(obj)
     ready = f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 0)}"
     numbers = [status.get("updatedReplicas", 0), status.get("availableReplicas", 0)]
-    return [name, ready, *numbers, old, *_containers(spec.get("template")), selector_text(spec.get("selector"))]
+    return [
+        name,
+        ready,
+        *numbers,
+        old,
+        *_containers(spec.get("template")),
+        selector_text(spec.get("selector")),
+    ]
 
 
 def _replica_set(obj: Obj) -> list[Any]:
@@ -300,7 +307,10 @@ def _binding(obj: Obj) -> list[Any]:
 def _budget(obj: Obj) -> list[Any]:
     name, old = _meta(obj)
     spec = _spec(obj)
-    shown = [str(spec.get(key)) if spec.get(key) is not None else "N/A" for key in ("minAvailable", "maxUnavailable")]
+    shown = [
+        str(spec.get(key)) if spec.get(key) is not None else "N/A"
+        for key in ("minAvailable", "maxUnavailable")
+    ]
     return [name, *shown, _status(obj).get("disruptionsAllowed", 0), old]
 
 
@@ -310,6 +320,7 @@ def _count(*keys: str) -> Callable[[Obj], int]:
 
 def _simple(columns: str, *middle: Callable[[Obj], Any]) -> Printer:
     """Name, what `middle` says, Age."""
+
     def cells(obj: Obj) -> list[Any]:
         name, old = _meta(obj)
         return [name, *(each(obj) for each in middle), old]
@@ -359,7 +370,8 @@ PRINTERS: dict[str, Printer] = {
     ),
     "nodes": Printer(
         _columns(
-            "Name Status Roles Age Version Internal-IP* External-IP* OS-Image* Kernel-Version* Container-Runtime*"
+            "Name Status Roles Age Version Internal-IP* External-IP* OS-Image* Kernel-Version* "
+            "Container-Runtime*"
         ),
         _node,
     ),

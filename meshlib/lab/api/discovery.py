@@ -73,8 +73,7 @@ def resource_list(group_name: str, version: str) -> Doc:
         if not kind.virtual:
             own["storageVersionHash"] = _hash(kind)
         resources.append(own)
-        for part in kind.subresources:
-            resources.append(_part(kind, part))
+        resources += [_part(kind, part) for part in kind.subresources]
     doc: Doc = {"kind": "APIResourceList"}
     if group_name:
         doc["apiVersion"] = "v1"
@@ -118,9 +117,14 @@ def wants_aggregated(accept: str) -> str | None:
             continue
         if not given.get("as"):
             return None
-        if given.get("g") == AGGREGATED and given["as"] == "APIGroupDiscoveryList" and given.get("v") in (
-            "v2",
-            "v2beta1",
+        if (
+            given.get("g") == AGGREGATED
+            and given["as"] == "APIGroupDiscoveryList"
+            and given.get("v")
+            in (
+                "v2",
+                "v2beta1",
+            )
         ):
             return given["v"]
     return None

@@ -51,7 +51,7 @@ _DEFAULTS = {"spec.hostNetwork": "false", "spec.unschedulable": "false", "status
 
 
 def parse_for(kind: Kind, text: str) -> list[FieldTerm]:
-    """The terms of a field selector on `kind`; raises StatusError 400 for a field that cannot be selected on."""
+    """The terms of a field selector on `kind`; raises StatusError 400 for fields that are not selectable."""
     terms = parse_fields(text)
     special = SELECTABLE.get(kind.resource)
     for term in terms:

@@ -29,10 +29,7 @@ def summary(body: bytes) -> str:
     """The start of a body as the server shows it in an error."""
     if not body:
         return "<empty>"
-    if body[:1] == b"{":
-        text = body[:30].decode("utf-8", "replace")
-    else:
-        text = body[:30].hex()
+    text = body[:30].decode("utf-8", "replace") if body[:1] == b"{" else body[:30].hex()
     return f"{text} ..." if len(body) > 30 else text
 
 
@@ -53,7 +50,7 @@ class _Scanner:
         self._at = 0
 
     def document(self) -> None:
-        """One value and nothing after it; open containers are kept on a stack, so that depth costs nothing."""
+        """One value and nothing after it; open containers are on a stack, so that depth is no recursion."""
         stack: list[int] = []
         state = "value"
         while state != "end":

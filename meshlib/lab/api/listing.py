@@ -18,10 +18,11 @@ from .selectors import FieldTerm, LabelSelector, parse_labels
 from .store import Gone, Obj, Row, Store, key_of
 
 _TOO_OLD_TOKEN = (
-    "The provided continue parameter is too old to display a consistent list result. You can start a new list "
-    "without the continue parameter, or use the continue token in this response to retrieve the remainder of "
-    "the results. Continuing with the provided token results in an inconsistent list - objects that were "
-    "created, modified, or deleted between the time the first chunk was returned and now may show up in the list."
+    "The provided continue parameter is too old to display a consistent list result. You can start a new "
+    "list without the continue parameter, or use the continue token in this response to retrieve the "
+    "remainder of the results. Continuing with the provided token results in an inconsistent list - objects "
+    "that were created, modified, or deleted between the time the first chunk was returned and now may show "
+    "up in the list."
 )
 
 
@@ -62,7 +63,7 @@ class Selection:
 
 
 class _Token(msgspec.Struct):
-    """A continue token, in the form of a real server: the version (-1: any) and the last key that was given."""
+    """A continue token, in a real server's form: the version (-1: any) and the last key that was given."""
 
     v: str
     rv: int
@@ -117,7 +118,9 @@ def list_objects(store: Store, target: Target, query: Query, form: Form) -> Resp
     return raw_response(encode(head)[:-1] + b',"items":[' + b",".join(bodies) + b"]}\n")
 
 
-def render(target: Target, rows: list[Row], form: Form, query: Query, *, single: bool, columns: bool = True) -> Obj:
+def render(
+    target: Target, rows: list[Row], form: Form, query: Query, *, single: bool, columns: bool = True
+) -> Obj:
     """Objects as a Table or, one object, as its metadata."""
     objects = _objects(target, rows)
     if form.as_ == "Table":
@@ -135,13 +138,13 @@ def _objects(target: Target, rows: list[Row]) -> list[Obj]:
 def _include(query: Query) -> str:
     include = query.text("includeObject") or "Metadata"
     if include not in ("None", "Metadata", "Object"):
-        message = f'Invalid value: "{include}": must be \'Metadata\', \'Object\', \'None\', or empty'
+        message = f"Invalid value: \"{include}\": must be 'Metadata', 'Object', 'None', or empty"
         raise invalid(META, "TableOptions", "", [("includeObject", "FieldValueInvalid", message)])
     return include
 
 
 def _check_version(store: Store, kind: Kind, query: Query) -> int | None:
-    """The version that was asked for; raises StatusError 422 for no number and 504 for one from the future."""
+    """The version that was asked for; raises StatusError 422 for no number, 504 for one of the future."""
     try:
         version = query.version()
     except ValueError as error:
@@ -238,6 +241,7 @@ def _read_token(text: str) -> _Token:
     except ValueError as error:
         raise bad_request(f"continue key is not valid: {error}") from error
     if token.v != "meta.k8s.io/v1":
-        raise bad_request(f'continue key is not valid: server does not recognize this encoded version "{token.v}"')
+        raise bad_request(
+            f'continue key is not valid: server does not recognize this encoded version "{token.v}"'
+        )
     return token
-

@@ -89,7 +89,7 @@ def container_of(pod: Obj, asked: str) -> str:
 
 
 async def pod_log(call: Call, node: Node | None) -> Response:
-    """Lines of the file start with their time (RFC 3339, nanoseconds) and a space, as the kubelet writes them."""
+    """Lines of the file start with their time (RFC 3339, nanoseconds) and a space."""
     options = log_options(call.query)
     pod = call.registry.get("pods", call.target.namespace, call.target.name or "")
     container = container_of(pod, options.container)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from .codec import encode
 from .discovery import all_group_versions
 from .errors import no_such_resource
-from .responses import json_response, raw_response
+from .responses import json_response
 
 
 class OpenApi:

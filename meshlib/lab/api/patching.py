@@ -21,6 +21,7 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
+_MAP = "Go value of type map[string]interface {}"
 
 
 def patch_type(kind: Kind, content_type: str) -> str:
@@ -40,7 +41,9 @@ def read_patch(media: str, ref: KindRef, body: bytes) -> Any:
     if media == APPLY:
         value = read_yaml(ref, body)
         if not isinstance(value, dict):
-            raise bad_request("error decoding YAML: json: cannot unmarshal into Go value of type map[string]interface {}")
+            raise bad_request(
+                "error decoding YAML: json: cannot unmarshal into Go value of type map[string]interface {}"
+            )
         _check_applied(ref, value)
         return value
     try:
@@ -66,7 +69,9 @@ def patched(media: str, ref: KindRef, live: Obj, patch: Any) -> Obj:
     if not isinstance(made, dict) or not isinstance(made.get("metadata"), dict):
         shown = made if not isinstance(made, dict) else made.get("metadata")
         found = {list: "array", str: "string", bool: "bool", type(None): "null"}.get(type(shown), "number")
-        raise _invalid_patch(made, f"json: cannot unmarshal {found} into Go value of type map[string]interface {{}}")
+        raise _invalid_patch(
+            made, f"json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+        )
     if text := schema.decode_error(ref, made):
         raise _invalid_patch(made, text.partition(": ")[2] or text)
     return made
@@ -127,5 +132,3 @@ def _invalid_patch(value: Any, why: str) -> StatusError:
     shown = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     quoted = json.dumps(shown, ensure_ascii=False)
     return invalid("", "", "", [("patch", "FieldValueInvalid", f"Invalid value: {quoted}: {why}")])
-
-

@@ -49,7 +49,7 @@ def pod_cells(pod: Obj) -> list[Any]:
 
 
 class _Summary:
-    """Reason, restarts and readiness over all containers; sidecars (restartable init containers) count too."""
+    """Reason, restarts and readiness over all containers; restartable init containers count too."""
 
     def __init__(self, spec: Obj, status: Obj) -> None:
         init = spec.get("initContainers") or []
@@ -63,7 +63,8 @@ class _Summary:
         self._sidecar_last = ""
         self.reason = status.get("reason") or status.get("phase", "")
         initialized = any(
-            each["type"] == "Initialized" and each["status"] == "True" for each in status.get("conditions") or []
+            each["type"] == "Initialized" and each["status"] == "True"
+            for each in status.get("conditions") or []
         )
         if not self._initializing(status) or initialized:
             self._running(status)
@@ -108,7 +109,8 @@ class _Summary:
                 self.ready += 1
         if self.reason == "Completed" and running:
             ready = any(
-                each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or []
+                each["type"] == "Ready" and each["status"] == "True"
+                for each in status.get("conditions") or []
             )
             self.reason = "Running" if ready else "NotReady"
 

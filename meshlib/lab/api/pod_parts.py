@@ -35,7 +35,9 @@ async def log(call: Call, node: Node | None, _: TokenIssuer | None) -> Response:
 async def evict(call: Call, _: Node | None, __: TokenIssuer | None) -> Response:
     """POST pods/…/eviction: a delete that asks the PodDisruptionBudgets first (429 where they say no)."""
     options = write_options(call.query, "CreateOptions")
-    eviction = read_object(call.target, call.body, call.content_type, kind=KindRef("policy", "v1", "Eviction"))
+    eviction = read_object(
+        call.target, call.body, call.content_type, kind=KindRef("policy", "v1", "Eviction")
+    )
     check_names(call.target, eviction)
     registry, namespace, name = call.registry, call.target.namespace, call.target.name or ""
     pod = registry.get("pods", namespace, name)
@@ -63,7 +65,9 @@ async def _spend_budget(registry: Registry, pod: Obj, *, dry_run: bool) -> None:
         if from_object((each.get("spec") or {}).get("selector")).holds(labels)
     ]
     if len(budgets) > 1:
-        text = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+        text = (
+            "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+        )
         raise StatusError(500, "InternalError", text, {})
     for budget in budgets:
         status, name = budget.get("status") or {}, budget["metadata"]["name"]
@@ -106,7 +110,7 @@ async def bind(call: Call, _: Node | None, __: TokenIssuer | None) -> Response:
 
     def assign(live: Obj) -> None:
         if live["spec"].get("nodeName"):
-            why = f"pod {name} is already assigned to node \"{live['spec']['nodeName']}\""
+            why = f'pod {name} is already assigned to node "{live["spec"]["nodeName"]}"'
             raise conflict("pods/binding", "", name, why)
         live["spec"]["nodeName"] = node
 

@@ -59,16 +59,14 @@ def read_only_rules(plurals: Iterable[tuple[str, str, Iterable[str]]]) -> list[O
 
 
 class Authorizer:
-    """Answers `allowed`; masters may do everything, readers what `reader_rules` say, others what RBAC says."""
+    """Masters may do everything, readers what `reader_rules` say, others what RBAC says."""
 
     def __init__(self, objects: RoleObjects, reader_rules: list[Obj]) -> None:
         self._objects = objects
         self._reader_rules = reader_rules
 
     def allowed(self, who: Identity, what: Attributes) -> bool:
-        return MASTERS in who.groups or any(
-            _covers(rule, what) for rule in self.rules(who, what.namespace)
-        )
+        return MASTERS in who.groups or any(_covers(rule, what) for rule in self.rules(who, what.namespace))
 
     def rules(self, who: Identity, namespace: str) -> Iterator[Obj]:
         """Every rule that holds for `who` in a namespace ("" for the cluster scope)."""

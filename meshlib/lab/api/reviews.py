@@ -39,17 +39,17 @@ async def review(call: Call, authenticator: Authenticator, authorizer: Authorize
 def _access_status(obj: Obj, kind: str, who: Identity, authorizer: Authorizer) -> Obj:
     spec = obj.get("spec") or {}
     resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
-    if (resource is None) == (path is None):
-        causes = [("spec.resourceAttributes", "FieldValueInvalid", f"Invalid value: null: {_NEEDED}")]
-        if resource is not None:
-            shown = "cannot be specified in combination with resourceAttributes"
-            causes = [("spec.nonResourceAttributes", "FieldValueInvalid", f"Invalid value: {shown}")]
-        raise invalid("authorization.k8s.io", kind, "", causes)
-    if resource is not None:
+    if resource is not None and path is None:
         names = ("verb", "group", "resource", "subresource", "namespace", "name")
         what = Attributes(**{key: str(resource.get(key) or "") for key in names})
-    else:
+    elif path is not None and resource is None:
         what = Attributes(path.get("verb", ""), path=path.get("path", ""))
+    else:
+        cause = ("spec.resourceAttributes", "FieldValueInvalid", f"Invalid value: null: {_NEEDED}")
+        if resource is not None:
+            shown = "Invalid value: cannot be specified in combination with resourceAttributes"
+            cause = ("spec.nonResourceAttributes", "FieldValueInvalid", shown)
+        raise invalid("authorization.k8s.io", kind, "", [cause])
     allowed = authorizer.allowed(who, what)
     status: Obj = {"allowed": allowed}
     if allowed:
@@ -60,7 +60,7 @@ def _access_status(obj: Obj, kind: str, who: Identity, authorizer: Authorizer) -
 def _subject(obj: Obj, kind: str) -> Identity:
     spec = obj.get("spec") or {}
     if not spec.get("user") and not spec.get("groups"):
-        message = "Invalid value: \"\": at least one of user or group must be specified"
+        message = 'Invalid value: "": at least one of user or group must be specified'
         causes = [("spec.user", "FieldValueInvalid", message)]
         raise invalid("authorization.k8s.io", kind, "", causes)
     return Identity(spec.get("user", ""), tuple(spec.get("groups") or ()))

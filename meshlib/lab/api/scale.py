@@ -15,7 +15,9 @@ def to_scale(obj: Obj) -> Obj:
     shown: Obj = {"replicas": status.get("replicas", 0)}
     selector = spec.get("selector")
     if selector is not None:
-        shown["selector"] = selector_text(selector if "matchLabels" in selector else {"matchLabels": selector})
+        shown["selector"] = selector_text(
+            selector if "matchLabels" in selector else {"matchLabels": selector}
+        )
     return {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",

@@ -24,8 +24,8 @@ _NAME_RULE = (
 )
 _VALUE_RULE = (
     "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must "
-    "start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for "
-    "validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+    "start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used "
+    "for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 )
 _MAX_NAME = 63
 
@@ -229,14 +229,13 @@ def key_problem(key: str) -> str:
     if slash and not prefix:
         return "prefix part must be non-empty"
     if "/" in prefix:
-        return (
-            f"a valid label key {_NAME_RULE} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-        )
+        optional = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+        return f"a valid label key {_NAME_RULE} {optional}"
     if slash and not _PREFIX.fullmatch(prefix):
         return (
-            "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' "
-            "or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for "
-            f"validation is '{_PREFIX.pattern}')"
+            "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, "
+            "'-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex "
+            f"used for validation is '{_PREFIX.pattern}')"
         )
     if not name:
         return f"name part must be non-empty; name part {_NAME_RULE}"
@@ -270,5 +269,3 @@ def parse_fields(text: str) -> list[FieldTerm]:
         value = re.sub(r"\\([\\,=])", r"\1", parts[3])
         found.append(FieldTerm(parts[1], parts[2] == "!=", value))
     return found
-
-

@@ -51,7 +51,7 @@ class ApiServer:
         self._server: uvicorn.Server | None = None
 
     async def serve(self, host: str, port: int, *, certificate: Path, key: Path, client_ca: Path) -> None:
-        """Serve until `stop`; port 0 takes a free one.  Client certificates of `client_ca` identify callers."""
+        """Serve until `stop`; port 0 takes a free one.  Certificates of `client_ca` identify callers."""
         config = uvicorn.Config(
             self.app,
             http=_Protocol,

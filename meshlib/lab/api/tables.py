@@ -72,7 +72,10 @@ def _printer(kind: Kind) -> Printer:
 def _custom_printer(kind: Kind) -> Printer:
     definitions = [
         _NAME,
-        *(Definition(each.name, each.type, each.priority, description=each.description) for each in kind.columns),
+        *(
+            Definition(each.name, each.type, each.priority, description=each.description)
+            for each in kind.columns
+        ),
     ]
     return Printer(definitions, lambda obj: [_name(obj), *(_custom_cell(obj, each) for each in kind.columns)])
 

@@ -41,7 +41,7 @@ class TokenIssuer:
         return cls(key, find)
 
     def mint(self, namespace: str, account: str, audience: str = "") -> str:
-        """A token for the ServiceAccount; `audience` empty is the API server's own.  KeyError if there is none."""
+        """A token of the ServiceAccount; no `audience` is the API server's own.  KeyError: no account."""
         return self.issue(namespace, account, [audience] if audience else [])[0]
 
     def issue(

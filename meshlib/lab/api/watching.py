@@ -96,7 +96,9 @@ class _Watch:
         return encode({"type": "BOOKMARK", "object": shown}) + b"\n"
 
 
-def watch_objects(store: Store, target: Target, query: Query, form: Form, closing: asyncio.Event) -> StreamingResponse:
+def watch_objects(
+    store: Store, target: Target, query: Query, form: Form, closing: asyncio.Event
+) -> StreamingResponse:
     """The answer to a watch; raises StatusError 400, 422 before it starts."""
     selection = Selection.of(target.kind, query)
     initial = query.flag("sendInitialEvents") if query.all("sendInitialEvents") else None
@@ -106,7 +108,9 @@ def watch_objects(store: Store, target: Target, query: Query, form: Form, closin
     except ValueError as error:
         message = f'Invalid value: "{query.text("resourceVersion")}": {error}'
         kind = target.kind
-        raise invalid(kind.group, kind.plural, "", [("resourceVersion", "FieldValueInvalid", message)]) from error
+        raise invalid(
+            kind.group, kind.plural, "", [("resourceVersion", "FieldValueInvalid", message)]
+        ) from error
     timeout_s = query.number("timeoutSeconds") or random.uniform(1800, 3600)
     watch = _Watch(store, target, query, form, selection)
     stop_listening = store.listen(watch.push)
@@ -205,7 +209,9 @@ def _check_initial(query: Query, initial: bool | None) -> None:
         message = "Forbidden: sendInitialEvents requires setting allowWatchBookmarks to true"
         causes.append(("sendInitialEvents", "FieldValueForbidden", message))
     if initial is None and match:
-        message = "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        message = (
+            "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        )
         causes.append(("resourceVersionMatch", "FieldValueForbidden", message))
     if causes:
         raise invalid(META, "ListOptions", "", causes)

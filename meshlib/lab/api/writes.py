@@ -160,6 +160,7 @@ class Writer:
         new = await self._mutate(kind, "UPDATE", new, old, write, subresource or "")
         strategy.prepare_update(kind, new, old, subresource)
         if kind.resource == "services" and not subresource:
+            self._validate(kind, new, old)
             self._allocator.complete(new, old, self._others("services", key))
         deletion.check_finalizers(kind, new, old)
         self._validate(kind, new, old)
