@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -24,19 +23,26 @@ TRIED = ["Way", "Address", "Answers", "Reason"]
 
 @dataclass(frozen=True)
 class Ingress:
-    """The address that was chosen (`host:port`, for HTTPS) and how the others did."""
+    """The address that was chosen (`host:port`, for HTTPS), how, and how the others did."""
 
     address: str
     way: str
     tried: pd.DataFrame = field(repr=False)
+    _forward: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False)
 
     @property
     def host(self) -> str:
+        """The address without its port."""
         return self.address.rpartition(":")[0]
 
     @property
     def port(self) -> int:
+        """The port of the address."""
         return int(self.address.rpartition(":")[2])
+
+    def close(self) -> None:
+        """End the port-forward, where there is one."""
+        self._forward.close()
 
 
 def candidates(
@@ -81,15 +87,14 @@ def answers(address: str, timeout_s: float = CONNECT_S) -> str:
         return error.strerror or str(error) or type(error).__name__
 
 
-@contextlib.contextmanager
-def reach(cluster: Cluster, cfg: Config) -> Iterator[Ingress]:
-    """Choose the first address that answers; when none does, open a port-forward to a gateway pod.
+def reach(cluster: Cluster, cfg: Config, *, port: int = 443, settle_s: float = 20.0) -> Ingress:
+    """The first address that answers; when none does for `settle_s`, a port-forward to a gateway pod.
 
-    The port opens only once a Gateway asks for it, so candidates are tried until `timeout_s`.
+    The gateway opens a port only once a Gateway asks for it, so a fresh one needs a moment.
     """
     service = cluster.get("services", SERVICE, cfg.istio_namespace)
-    ways = candidates(service, cluster.list("nodes"), cfg.ingress_address)
-    deadline = time.monotonic() + min(cfg.timeout_s, 20.0)
+    ways = candidates(service, cluster.list("nodes"), cfg.ingress_address, port)
+    deadline = time.monotonic() + settle_s
 
     def first() -> Ingress:
         chosen, rows = _try(ways)
@@ -98,14 +103,16 @@ def reach(cluster: Cluster, cfg: Config) -> Iterator[Ingress]:
         way, address = chosen or ("port-forward", "")
         return Ingress(address, way, pd.DataFrame(rows, columns=TRIED))
 
-    found = wait.until(first, "an address of the ingress gateway that answers", timeout_s=cfg.timeout_s)
-    if found.address:
-        yield found
-        return
-    pod, port = _gateway_pod(cluster, cfg.istio_namespace), _target(service, 443)
-    with proxy.forward(cluster, cfg.istio_namespace, pod, port) as address:
-        row = pd.DataFrame([("port-forward", address, "yes", f"to pod {pod}")], columns=TRIED)
-        yield Ingress(address, "port-forward", pd.concat([found.tried, row], ignore_index=True))
+    found = wait.until(first, "an address of the ingress gateway that answers", timeout_s=settle_s + 10)
+    return found if found.address else _forwarded(cluster, cfg, _target(service, port), found.tried)
+
+
+def _forwarded(cluster: Cluster, cfg: Config, port: int, tried: pd.DataFrame) -> Ingress:
+    pod = _gateway_pod(cluster, cfg.istio_namespace)
+    stack = contextlib.ExitStack()
+    address = stack.enter_context(proxy.forward(cluster, cfg.istio_namespace, pod, port))
+    row = pd.DataFrame([("port-forward", address, "yes", f"to pod {pod}")], columns=TRIED)
+    return Ingress(address, "port-forward", pd.concat([tried, row], ignore_index=True), stack)
 
 
 def _try(ways: list[tuple[str, str, str]]) -> tuple[tuple[str, str] | None, list[tuple[str, str, str, str]]]:

@@ -1,0 +1,57 @@
+"""The ten requests of the exercise's last step, and what each answer means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from meshlib.istio.site import Site
+from meshlib.probe import Evidence, fetch
+
+PATHS = (
+    "/healthz", "/healthz", "/healthz", "/metrics", "/getVersion",
+    "/metrics", "/healthz", "/metrics", "/healthz", "/metrics",
+)  # fmt: skip
+"""In their order; the first one is sent without the CA's certificate, as the exercise's first curl is
+without -k."""
+
+
+def replay(site: Site) -> pd.DataFrame:
+    """Send the ten: No., Path, Verified with, Status, Answered by, Why."""
+    answers = []
+    for number, path in enumerate(PATHS):
+        if number == 0:
+            url = f"https://{site.host}{path}"
+            answers.append((path, "system roots", fetch(url, address=site.ingress.address)))
+        else:
+            answers.append((path, "the lab's CA", site.get(path)))
+    rows = [
+        (number, path, trust, seen.status or seen.error, *explain(seen))
+        for number, (path, trust, seen) in enumerate(answers, 1)
+    ]
+    return pd.DataFrame(rows, columns=["No.", "Path", "Verified with", "Status", "Answered by", "Why"])
+
+
+def explain(seen: Evidence) -> tuple[str, str]:
+    """Who answered and why, read from the answer itself.
+
+    Envoy adds `x-envoy-upstream-service-time` only when an upstream answered; a 404 without it is the
+    gateway's own.
+    """
+    if seen.error_code == 60:
+        return "nobody", "the client refused the certificate: no root it knows has signed it"
+    if seen.error:
+        return "nobody", seen.error
+    took = seen.headers.get("x-envoy-upstream-service-time")
+    if took is not None:
+        return "the HTTP server", f"a route matched; the server took {took} ms"
+    if seen.status == 404:
+        return "the gateway", "no route matches this path (response flag NR)"
+    return "the gateway", f"{seen.status} without an upstream"
+
+
+def counts(replayed: pd.DataFrame) -> dict[str, int]:
+    """How often each status came, errors as `refused`."""
+    kinds: Iterable[str] = (str(s) if isinstance(s, int) else "refused" for s in replayed["Status"])
+    return dict(pd.Series(list(kinds)).value_counts().sort_index())

@@ -1,0 +1,56 @@
+"""The published site as a client sees it: right name, right address, right root of trust, in every
+request."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from meshlib import load
+from meshlib.istio import credential, ingress
+from meshlib.kube.client import Cluster
+from meshlib.parameters import Config
+from meshlib.probe import Evidence, fetch
+
+
+@dataclass(frozen=True)
+class Site:
+    """`https://<host>` at the ingress address, verified against the lab's CA."""
+
+    host: str
+    ingress: ingress.Ingress
+    cacert: Path = field(repr=False)
+
+    def get(self, path: str, **options: Any) -> Evidence:
+        """One request with its evidence; `options` as in `probe.fetch`."""
+        return fetch(
+            f"https://{self.host}{path}", address=self.ingress.address, cacert=self.cacert, **options
+        )
+
+    def url(self, path: str) -> str:
+        """The URL for clients that cannot send a name to another port: it names the ingress port where that
+        is not 443."""
+        port = "" if self.ingress.port == 443 else f":{self.ingress.port}"
+        return f"https://{self.host}{port}{path}"
+
+    @property
+    def resolve(self) -> str:
+        """`HOST:PORT:ADDRESS`, as `curl --resolve` takes it."""
+        return f"{self.host}:{self.ingress.port}:{socket.gethostbyname(self.ingress.host)}"
+
+    def load(self, path: str, **options: Any) -> load.LoadResult:
+        """Many requests; `options` as in `load.run`."""
+        return load.run(self.url(path), resolve=[self.resolve], cacert=self.cacert, **options)
+
+    def curl(self, path: str, *flags: str) -> str:
+        """The same request as a curl command."""
+        more = "".join(f" {flag}" for flag in flags)
+        return f"curl -v --cacert ca.crt --resolve {self.resolve}{more} {self.url(path)}"
+
+
+def visit(cluster: Cluster, cfg: Config) -> Site:
+    """The site that the parameters name.  Raises `ClusterError` or `WaitTimeout` where it cannot be
+    reached."""
+    return Site(cfg.host, ingress.reach(cluster, cfg), credential.ca_file(cluster, cfg))
