@@ -10,7 +10,7 @@ import difflib
 import html
 import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -31,12 +31,23 @@ class Shown:
         return self._text
 
 
+def frame(rows: Iterable[Sequence[object]], *columns: str) -> pd.DataFrame:
+    """Rows and the names of their columns as a DataFrame."""
+    return pd.DataFrame([tuple(row) for row in rows], columns=list(columns))
+
+
 def table(frame: pd.DataFrame, name: str = "", *, caption: str = "", index: bool = False) -> Shown:
     """A DataFrame as an accessible table (caption, column headers with scope); with a `name` it is kept as
     CSV too."""
     if name:
         _keep(frame, name, index=index)
     return Shown(_markup(frame, caption, index=index), f"{caption}\n{frame.to_string(index=index)}".strip())
+
+
+def folded(shown: Shown, title: str) -> Shown:
+    """Something shown, folded under a title."""
+    summary = f"<summary>{html.escape(title)}</summary>"
+    return Shown(f"<details>{summary}{shown._repr_html_()}</details>", f"{title}\n{shown!r}")
 
 
 def side_by_side(tables: Mapping[str, pd.DataFrame], name: str = "") -> Shown:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from meshlib.istio import ingress, objects, proxies
 from meshlib.istio.site import Site
+from meshlib.kube.client import Cluster
+from meshlib.parameters import Config
 from meshlib.probe import Evidence, fetch
 
 PATHS = (
@@ -55,3 +58,21 @@ def counts(replayed: pd.DataFrame) -> dict[str, int]:
     """How often each status came, errors as `refused`."""
     kinds: Iterable[str] = (str(s) if isinstance(s, int) else "refused" for s in replayed["Status"])
     return dict(pd.Series(list(kinds)).value_counts().sort_index())
+
+
+def virtual_service(cfg: Config, paths: Sequence[str]) -> objects.Obj:
+    """The exercise's VirtualService with exactly these paths routed to the HTTP server."""
+    return objects.virtual_service(
+        cfg.virtual_service_name,
+        cfg.namespace,
+        hosts=[cfg.host],
+        gateways=[cfg.gateway_name],
+        http=objects.exact_routes(paths, cfg.app, cfg.service_port),
+    )
+
+
+def access_log(cluster: Cluster, cfg: Config, *, tail: int) -> list[str]:
+    """The last requests in the gateway's access log; the word after the status is Envoy's response flag."""
+    pod = ingress.gateway_pod(cluster, cfg.istio_namespace)
+    lines = cluster.logs(pod, cfg.istio_namespace, container=proxies.CONTAINER, tail=50 + 10 * tail).splitlines()
+    return [line for line in lines if line.startswith("[20") and '"GET ' in line][-tail:]

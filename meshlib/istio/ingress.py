@@ -51,7 +51,8 @@ def candidates(
     """Pure: (way, `host:port` or "", why not) for each way to the gateway's Service port, best first."""
     found = []
     if explicit:
-        found.append(("parameter", explicit if ":" in explicit else f"{explicit}:{port}", ""))
+        host, colon, _ = explicit.partition(":")
+        found.append(("parameter", explicit if colon and port == 443 else f"{host}:{port}", ""))
     spec = service["spec"]
     entry = next((each for each in spec["ports"] if each["port"] == port), None)
     if entry is None:
@@ -108,7 +109,7 @@ def reach(cluster: Cluster, cfg: Config, *, port: int = 443, settle_s: float = 2
 
 
 def _forwarded(cluster: Cluster, cfg: Config, port: int, tried: pd.DataFrame) -> Ingress:
-    pod = _gateway_pod(cluster, cfg.istio_namespace)
+    pod = gateway_pod(cluster, cfg.istio_namespace)
     stack = contextlib.ExitStack()
     address = stack.enter_context(proxy.forward(cluster, cfg.istio_namespace, pod, port))
     row = pd.DataFrame([("port-forward", address, "yes", f"to pod {pod}")], columns=TRIED)
@@ -126,7 +127,8 @@ def _try(ways: list[tuple[str, str, str]]) -> tuple[tuple[str, str] | None, list
     return chosen, rows
 
 
-def _gateway_pod(cluster: Cluster, namespace: str) -> str:
+def gateway_pod(cluster: Cluster, namespace: str) -> str:
+    """The name of a running pod of the ingress gateway."""
     pods = cluster.list("pods", namespace, labels="istio=ingressgateway", fields="status.phase=Running")
     if not pods:
         raise ClusterError(

@@ -25,6 +25,7 @@ from meshlib.parameters import Config
 
 LAB_RUNTIME = "meshlib-lab://"
 GATEWAYS = ("istio-ingressgateway", "istio-egressgateway")
+INSTALLED_BY = "meshlib.dev/istio-installed-by"
 CHARTS = "https://istio-release.storage.googleapis.com/charts"
 
 
@@ -186,5 +187,5 @@ def _run(plan: Sequence[Sequence[str]]) -> pd.DataFrame:
 
 def _mark(cluster: Cluster, cfg: Config, method: str) -> None:
     """Note on the namespace that this project installed Istio, so that cleanup may uninstall it."""
-    notes = {"meshlib.dev/istio-installed-by": method, RUN_ID: cluster.run_id}
+    notes = {INSTALLED_BY: method, RUN_ID: cluster.run_id}
     cluster.merge("namespaces", cfg.istio_namespace, {"metadata": {"annotations": notes}}, manager=MANAGER)

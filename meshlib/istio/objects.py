@@ -30,11 +30,13 @@ def _meta(name: str, namespace: str = "", labels: Mapping[str, str] | None = Non
     return meta
 
 
-def namespace(name: str, *, inject: bool = True) -> Obj:
-    """A namespace; with `inject` new pods in it get a sidecar.  The value is `enabled`: `enable` or `true`
-    inject nothing."""
-    labels = {"istio-injection": "enabled"} if inject else None
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": _meta(name, labels=labels)}
+def namespace(name: str, *, label: str = "enabled") -> Obj:
+    """A namespace with `istio-injection=<label>`; only the value `enabled` makes new pods get a sidecar."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": _meta(name, labels={"istio-injection": label}),
+    }
 
 
 def config_map(name: str, namespace: str, data: Mapping[str, str]) -> Obj:

@@ -80,7 +80,8 @@ def _rights(cluster: Cluster, cfg: Config) -> Row:
     need = f"{len(asked)} rights that the notebooks use"
     if denied.empty:
         return need, OK, "all allowed", ""
-    names = [f"{row.Verb} {row.Resource} in {row.Namespace or 'the cluster'}" for row in denied.itertuples()]
+    columns = denied[["Verb", "Resource", "Namespace"]].astype(str).to_numpy().tolist()
+    names = [f"{verb} {resource} in {namespace or 'the cluster'}" for verb, resource, namespace in columns]
     verdict = WARN if cluster.read_only else FAIL
     return need, verdict, f"denied: {', '.join(names)}", "ask for a role with these rights"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from meshlib import wait
 from meshlib.errors import ClusterError
 from meshlib.kube import proxy
 from meshlib.kube.client import Cluster, Obj
@@ -14,6 +15,7 @@ from meshlib.probe import fetch
 
 ADMIN_PORT = 15000
 CONTAINER = "istio-proxy"
+IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName")
 
 
 def form(pod: Obj) -> str:
@@ -57,6 +59,73 @@ def pods(cluster: Cluster, namespace: str, *, labels: str = "") -> pd.DataFrame:
     return pd.DataFrame(
         rows, columns=["Pod", "Ready", "Sidecar", "Proxy image", "Service account", "Revision"]
     )
+
+
+def dry_run(cluster: Cluster, namespace: str, image: str) -> pd.DataFrame:
+    """What admission would make of a pod with one container `probe`; nothing is stored or started.
+
+    One row a container: Container, Kind (`container`, `init container`, `native sidecar`), Image.
+    """
+    pod: Obj = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "probe", "namespace": namespace},
+        "spec": {"containers": [{"name": "probe", "image": image}]},
+    }
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    made = cluster.call("POST", path, params={"dryRun": "All"}, body=pod)["spec"]
+    rows = [
+        (
+            each["name"],
+            "native sidecar" if each.get("restartPolicy") == "Always" else "init container",
+            each["image"],
+        )
+        for each in made.get("initContainers", [])
+    ]
+    rows += [(each["name"], "container", each["image"]) for each in made["containers"]]
+    return pd.DataFrame(rows, columns=["Container", "Kind", "Image"])
+
+
+def injectors(cluster: Cluster) -> pd.DataFrame:
+    """The webhooks that inject sidecars and the labels of a namespace that each asks for."""
+    rows = [
+        (each["metadata"]["name"], hook["name"], _selector(hook.get("namespaceSelector", {})))
+        for each in cluster.list("mutatingwebhookconfigurations.admissionregistration.k8s.io")
+        for hook in each["webhooks"]
+        if "sidecar-injector" in hook["name"]
+    ]
+    return pd.DataFrame(rows, columns=["Configuration", "Webhook", "Namespaces with"])
+
+
+def _selector(selector: Obj) -> str:
+    words = [f"{key}={value}" for key, value in selector.get("matchLabels", {}).items()]
+    for rule in selector.get("matchExpressions", []):
+        values = f" ({', '.join(rule['values'])})" if rule.get("values") else ""
+        words.append(f"{rule['key']} {rule['operator']}{values}")
+    return ", ".join(words)
+
+
+def wait_for_stuck(cluster: Cluster, namespace: str, labels: str, *, timeout_s: float) -> pd.DataFrame:
+    """Wait until a pod cannot get its image: one row for each such pod (Pod, Container, Reason, Message)."""
+
+    def probe() -> pd.DataFrame:
+        rows = []
+        for pod in cluster.list("pods", namespace, labels=labels):
+            for each in pod.get("status", {}).get("containerStatuses", []):
+                waiting = each.get("state", {}).get("waiting", {})
+                if waiting.get("reason") in IMAGE_REASONS:
+                    row = (
+                        pod["metadata"]["name"],
+                        each["name"],
+                        waiting["reason"],
+                        waiting.get("message", ""),
+                    )
+                    rows.append(row)
+        if not rows:
+            raise wait.NotYet("no container waits for its image")
+        return pd.DataFrame(rows, columns=["Pod", "Container", "Reason", "Message"])
+
+    return wait.until(probe, f"a pod in {namespace} that cannot get its image", timeout_s=timeout_s)
 
 
 def admin(cluster: Cluster, namespace: str, pod: str, path: str) -> Any:

@@ -17,11 +17,15 @@ from meshlib.probe import Evidence, fetch
 
 @dataclass(frozen=True)
 class Site:
-    """`https://<host>` at the ingress address, verified against the lab's CA."""
+    """`https://<host>` at the ingress address, verified against the lab's CA.
+
+    `gateway` is the gateway's service name in traces.
+    """
 
     host: str
     ingress: ingress.Ingress
     cacert: Path = field(repr=False)
+    gateway: str
 
     def get(self, path: str, **options: Any) -> Evidence:
         """One request with its evidence; `options` as in `probe.fetch`."""
@@ -53,4 +57,5 @@ class Site:
 def visit(cluster: Cluster, cfg: Config) -> Site:
     """The site that the parameters name.  Raises `ClusterError` or `WaitTimeout` where it cannot be
     reached."""
-    return Site(cfg.host, ingress.reach(cluster, cfg), credential.ca_file(cluster, cfg))
+    address, ca = ingress.reach(cluster, cfg), credential.ca_file(cluster, cfg)
+    return Site(cfg.host, address, ca, f"{ingress.SERVICE}.{cfg.istio_namespace}")

@@ -1,0 +1,82 @@
+"""Take away what this project brought: the mesh edit, an Istio that it installed with a tool, dead
+webhooks."""
+
+from __future__ import annotations
+
+import subprocess
+
+from meshlib.errors import ClusterError
+from meshlib.istio import mesh
+from meshlib.istio.install import INSTALLED_BY
+from meshlib.kube.client import Cluster, Obj
+from meshlib.parameters import Config
+
+WEBHOOKS = (
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+    "validatingwebhookconfigurations.admissionregistration.k8s.io",
+)
+ROOT_CERT = "istio-ca-root-cert"
+
+
+def restore_mesh(cluster: Cluster, cfg: Config) -> str:
+    """Put the mesh configuration's text back; says what was done."""
+    if cluster.find("configmaps", mesh.CONFIG_MAP, cfg.istio_namespace) is None:
+        return "there is no mesh configuration"
+    return "restored" if mesh.restore(cluster, cfg.istio_namespace) else "it was not changed"
+
+
+def by_tool(cluster: Cluster, cfg: Config) -> str:
+    """Uninstall Istio where the namespace says that this project installed it with istioctl or helm; says
+    what was done."""
+    namespace = cluster.find("namespaces", cfg.istio_namespace)
+    method = (namespace or {"metadata": {}})["metadata"].get("annotations", {}).get(INSTALLED_BY, "")
+    if not method:
+        return "no tool was used by this project"
+    for command in plan(cluster, cfg, method):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ClusterError(
+                f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-2000:]}"
+            )
+    cluster.delete("namespaces", cfg.istio_namespace)
+    return f"uninstalled with {method}"
+
+
+def plan(cluster: Cluster, cfg: Config, method: str) -> list[list[str]]:
+    """The commands that undo `method`, as argument lists."""
+    if method == "istioctl":
+        where = ["--kubeconfig", str(cluster.kubeconfig), "--context", cluster.context]
+        return [["istioctl", "uninstall", "--purge", "--skip-confirmation", *where]]
+    where = ["--kubeconfig", str(cluster.kubeconfig), "--kube-context", cluster.context]
+    releases = ("istio-egressgateway", "istio-ingressgateway", "istiod", "istio-base")
+    return [
+        ["helm", "uninstall", name, "--namespace", cfg.istio_namespace, "--wait", *where] for name in releases
+    ]
+
+
+def orphaned_webhooks(cluster: Cluster) -> list[str]:
+    """Istio's webhooks whose Service is gone: the API server would refuse what they match."""
+    return [
+        f"{each['metadata']['name']}: {hook['name']}"
+        for kind in WEBHOOKS
+        for each in cluster.list(kind)
+        for hook in each["webhooks"]
+        if hook["name"].endswith("istio.io") and _service_is_gone(cluster, hook)
+    ]
+
+
+def _service_is_gone(cluster: Cluster, hook: Obj) -> bool:
+    service = hook["clientConfig"].get("service")
+    return service is not None and cluster.find("services", service["name"], service["namespace"]) is None
+
+
+def root_certificates(cluster: Cluster) -> int:
+    """Delete the copies of the mesh's root certificate that an uninstalled istiod left in each namespace;
+    how many.
+
+    Only once no istiod is there any more: a running one would write them again.
+    """
+    if cluster.list("deployments.apps", labels="app=istiod"):
+        return 0
+    left = cluster.list("configmaps", labels="istio.io/config=true", fields=f"metadata.name={ROOT_CERT}")
+    return sum(cluster.delete("configmaps", ROOT_CERT, each["metadata"]["namespace"]) for each in left)
