@@ -56,6 +56,12 @@ class Evidence:
         return self.body.decode(errors="replace")
 
     @property
+    def outcome(self) -> str:
+        """The answer in a few words: the status, with the target of a redirect, or the error."""
+        location = self.headers.get("location")
+        return self.error or (f"{self.status} to {location}" if location else str(self.status))
+
+    @property
     def days_left(self) -> float:
         """Days until the served certificate ends; nan when none was seen."""
         return tls.days_left(self.certificate) if self.certificate else float("nan")

@@ -4,10 +4,10 @@ there."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from meshlib import wait
+from meshlib.istio.site import Site
 from meshlib.probe import Evidence
 
 
@@ -20,15 +20,11 @@ class Convergence:
     evidence: Evidence
 
 
-def until_answer(
-    ask: Callable[[], Evidence],
-    wanted: Callable[[Evidence], bool],
-    what: str,
-    *,
-    started: float | None = None,
-    timeout_s: float = 30.0,
+def until_status(
+    site: Site, path: str, status: int, *, started: float | None = None, timeout_s: float = 30.0
 ) -> Convergence:
-    """Ask until the answer is as `wanted`; `started` is `time.monotonic()` of the change, by default now.
+    """Ask for `path` until the answer has this status; `started` is `time.monotonic()` of the change, by
+    default now.
 
     Raises `WaitTimeout` with the last answer.
     """
@@ -38,14 +34,10 @@ def until_answer(
     def probe() -> Convergence:
         nonlocal tries
         tries += 1
-        evidence = ask()
-        if not wanted(evidence):
-            raise wait.NotYet(evidence.error or f"HTTP {evidence.status}")
+        evidence = site.get(path)
+        if evidence.status != status:
+            raise wait.NotYet(evidence.outcome)
         return Convergence((time.monotonic() - begin) * 1000, tries, evidence)
 
+    what = f"HTTP {status} for {path} through the gateway"
     return wait.until(probe, what, timeout_s=timeout_s, interval_s=0.002, max_interval_s=0.2)
-
-
-def status(code: int) -> Callable[[Evidence], bool]:
-    """The answer has this HTTP status."""
-    return lambda evidence: evidence.status == code

@@ -74,5 +74,7 @@ def virtual_service(cfg: Config, paths: Sequence[str]) -> objects.Obj:
 def access_log(cluster: Cluster, cfg: Config, *, tail: int) -> list[str]:
     """The last requests in the gateway's access log; the word after the status is Envoy's response flag."""
     pod = ingress.gateway_pod(cluster, cfg.istio_namespace)
-    lines = cluster.logs(pod, cfg.istio_namespace, container=proxies.CONTAINER, tail=50 + 10 * tail).splitlines()
+    lines = cluster.logs(
+        pod, cfg.istio_namespace, container=proxies.CONTAINER, tail=50 + 10 * tail
+    ).splitlines()
     return [line for line in lines if line.startswith("[20") and '"GET ' in line][-tail:]

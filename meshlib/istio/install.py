@@ -49,6 +49,25 @@ def installed(cluster: Cluster, namespace: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["Revision", "Version", "Deployment", "Installed by"])
 
 
+def webhooks(cluster: Cluster) -> pd.DataFrame:
+    """Istio's webhooks: Kind, Configuration, Webhook, Failure policy, CA bundle (`yes`, `no`: no call can
+    succeed)."""
+    rows = [
+        (
+            kind,
+            each["metadata"]["name"],
+            hook["name"],
+            hook.get("failurePolicy", ""),
+            "yes" if hook["clientConfig"].get("caBundle") else "no",
+        )
+        for kind in ("mutating", "validating")
+        for each in cluster.list(f"{kind}webhookconfigurations.admissionregistration.k8s.io")
+        for hook in each["webhooks"]
+        if hook["name"].endswith("istio.io")
+    ]
+    return pd.DataFrame(rows, columns=["Kind", "Configuration", "Webhook", "Failure policy", "CA bundle"])
+
+
 def version_of(deployment: Obj) -> str:
     """The tag of the first container's image: `docker.io/istio/pilot:1.30.5` → `1.30.5`."""
     image = str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])

@@ -117,18 +117,23 @@ def until_configured(cluster: Cluster, cfg: Config, percent: float) -> float:
 def spans_each(cfg: Config) -> int:
     """How many spans one request through gateway and sidecar makes.
 
-    Two: the gateway's and the sidecar's.  With a provider the gateway of Istio 1.26 and later adds one for its own call upstream.
+    Two: the gateway's and the sidecar's.  With a provider the gateway of Istio 1.26 and later adds one for
+    its own call upstream.
     """
     return 3 if minor_of(cfg.istio_version) >= 26 else 2
 
 
 def operation(cfg: Config, path: str) -> str:
-    """The operation that istiod gives to an exact route to one destination: `<service>.<namespace>.svc…:<port><path>`."""
+    """The operation that istiod gives to an exact route to one destination:
+    `<service>.<namespace>.svc…:<port><path>`."""
     return f"{cfg.app}.{cfg.namespace}.svc.cluster.local:{cfg.service_port}{path}"
 
 
-def settled(backend: Jaeger, service: str, start_us: int, sent: int, each: int, timeout_s: float) -> pd.DataFrame:
-    """All spans since `start_us` once `sent` traces have `each` spans, else those that came until `timeout_s`."""
+def settled(
+    backend: Jaeger, service: str, start_us: int, sent: int, each: int, timeout_s: float
+) -> pd.DataFrame:
+    """All spans since `start_us` once `sent` traces have `each` spans, else those that came until
+    `timeout_s`."""
     try:
         return backend.wait_for(service, start_us, traces=sent, spans_each=each, timeout_s=timeout_s)
     except WaitTimeout:
