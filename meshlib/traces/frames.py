@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from meshlib.traces.wire import Columns
+from meshlib.traces.wire import Columns, Value
 
 PERCENTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "p99_9_ms": 0.999}
 
@@ -17,59 +20,63 @@ def spans(columns: Columns) -> pd.DataFrame:
     start_us, duration_ms, error (bool), and the tags of `wire.TAGS`: kind, status (whole number or
     missing), method, url, flags, upstream, request_id, node_id; then those that were asked for.
     """
-    start_us = np.frombuffer(columns.start_us, dtype="int64") if len(columns) else np.empty(0, dtype="int64")
-    duration_us = (
-        np.frombuffer(columns.duration_us, dtype="int64") if len(columns) else np.empty(0, dtype="int64")
-    )
+    start_us = np.array(columns.start_us, dtype="int64")
+    shared = {name: _Shared(columns, place) for place, name in enumerate(columns.shared)}
+    plain = [name for name in columns.shared if name not in ("service", "operation", "error", "status")]
     frame = pd.DataFrame(
         {
             "trace_id": columns.trace_id,
             "span_id": columns.span_id,
             "parent_id": columns.parent_id,
-            **{name: _named(columns, name) for name in ("service", "operation")},
+            "service": shared["service"].names(),
+            "operation": shared["operation"].names(),
             "start": pd.to_datetime(start_us, unit="us", utc=True),
             "start_us": start_us,
-            "duration_ms": duration_us / 1e3,
-            "error": _error(columns),
-            "status": _status(columns),
-            **{
-                name: _named(columns, name)
-                for name in columns.named
-                if name not in ("service", "operation", "error", "status")
-            },
+            "duration_ms": np.array(columns.duration_us, dtype="int64") / 1e3,
+            "error": shared["error"].truths(),
+            "status": shared["status"].whole_numbers(),
+            **{name: shared[name].names() for name in plain},
+            **{name: _texts(values) for name, values in columns.own.items()},
         }
     )
+    if frame["start_us"].is_monotonic_increasing:
+        return frame
     return frame.sort_values("start_us", kind="stable", ignore_index=True)
 
 
-def _codes(columns: Columns, name: str) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
-    codes = columns.named[name].codes
-    return np.frombuffer(codes, dtype="int32") if len(codes) else np.empty(0, dtype="int32")
+class _Shared:
+    """A column whose values are those of the spans' shapes."""
+
+    def __init__(self, columns: Columns, place: int) -> None:
+        self._values = [shape[place] for shape in columns.shapes]
+        self._rows = np.array(columns.shape, dtype="int32")
+
+    def names(self) -> pd.Categorical[Any]:
+        """The values as text; what is missing stays missing."""
+        texts = [None if value is None else str(value) for value in self._values]
+        distinct = {
+            text: number for number, text in enumerate(dict.fromkeys(t for t in texts if t is not None))
+        }
+        codes = np.array([-1 if text is None else distinct[text] for text in texts], dtype="int32")
+        index = pd.Index(list(distinct), dtype="str")
+        return pd.Categorical.from_codes(self._spread(codes), categories=index)
+
+    def truths(self) -> npt.NDArray[Any]:
+        """Whether the value is true, as a boolean or as text."""
+        return self._spread(np.array([value in (True, "true") for value in self._values], dtype="bool"))
+
+    def whole_numbers(self) -> pd.arrays.IntegerArray:
+        """The values as whole numbers; what is none is missing."""
+        numbers = [int(str(value)) if str(value).isdigit() else -1 for value in self._values]
+        found = self._spread(np.array(numbers, dtype="int64"))
+        return pd.arrays.IntegerArray(found, found < 0)
+
+    def _spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return values[self._rows] if len(self._rows) else values[:0]
 
 
-def _named(columns: Columns, name: str) -> pd.Categorical:
-    """A column of names; a value that is missing stays missing."""
-    values = columns.named[name].values
-    texts = [None if value is None else str(value) for value in values]
-    distinct = {text: number for number, text in enumerate(dict.fromkeys(t for t in texts if t is not None))}
-    recode = np.array([-1 if text is None else distinct[text] for text in texts] or [-1], dtype="int32")
-    return pd.Categorical.from_codes(
-        recode[_codes(columns, name)], categories=pd.Index(list(distinct), dtype="str")
-    )
-
-
-def _error(columns: Columns) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    truth = np.array([value in (True, "true") for value in columns.named["error"].values] or [False])
-    found: np.ndarray[tuple[int], np.dtype[np.bool_]] = truth[_codes(columns, "error")]
-    return found
-
-
-def _status(columns: Columns) -> pd.api.extensions.ExtensionArray:
-    values = [
-        int(str(value)) if str(value).isdigit() else -1 for value in columns.named["status"].values
-    ] or [-1]
-    found = np.array(values, dtype="int64")[_codes(columns, "status")]
-    return pd.arrays.IntegerArray(found, found < 0)
+def _texts(values: list[Value]) -> list[str | None]:
+    return [value if value is None or isinstance(value, str) else str(value) for value in values]
 
 
 def traces(frame: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import msgspec
@@ -28,6 +27,10 @@ TAGS: dict[str, tuple[str, ...]] = {
     "node_id": ("node_id",),
     "error": ("error",),
 }
+
+
+# tags that differ from span to span
+OWN = ("request_id",)
 
 
 class _Tag(msgspec.Struct, gc=False):
@@ -79,7 +82,9 @@ class _Error(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    data: list[_Trace] | None = None
+    data: list[msgspec.Raw] | None = (
+        None  # a trace at a time stays in the processor's cache, and in little memory
+    )
     errors: list[_Error] | None = None
 
 
@@ -140,28 +145,33 @@ class _V3Answer(msgspec.Struct):
 
 KINDS = ("", "internal", "server", "client", "producer", "consumer")  # by OTLP's number
 _legacy = msgspec.json.Decoder(_Answer)
+_trace = msgspec.json.Decoder(_Trace)
 _v3 = msgspec.json.Decoder(_V3Answer)
 
 
-@dataclass
 class Columns:
-    """Spans as columns of equal length; names that repeat are kept once and numbered."""
+    """Spans as columns of equal length.
 
-    tags: tuple[str, ...] = ()  # further tags, each a column of its own name
-    trace_id: list[str] = field(default_factory=list)
-    span_id: list[str] = field(default_factory=list)
-    parent_id: list[str] = field(default_factory=list)
-    start_us: array[int] = field(default_factory=lambda: array("q"))
-    duration_us: array[int] = field(default_factory=lambda: array("q"))
-    named: dict[str, Names] = field(default_factory=dict)
-    traces: set[str] = field(default_factory=set)
+    What a span shares with many others (service, operation, most tags) is kept once, as a shape, and
+    numbered. `tags` names further tags, each a column of its own name.
+    """
 
-    def __post_init__(self) -> None:
-        wanted = {**TAGS, **{tag: (tag,) for tag in self.tags}}
-        self.named = {name: Names() for name in ("service", "operation", *wanted)}
-        # tag → (column, its place among the tags that carry the column)
-        self._carriers = {tag: column for column, tags in wanted.items() for tag in reversed(tags)}
-        self._wanted = tuple(wanted)
+    def __init__(self, tags: tuple[str, ...] = ()) -> None:
+        self.trace_id: list[str] = []
+        self.span_id: list[str] = []
+        self.parent_id: list[str] = []
+        self.start_us: array[int] = array("q")
+        self.duration_us: array[int] = array("q")
+        self.traces: set[str] = set()
+        own = (*OWN, *tags)
+        self.own: dict[str, list[Value]] = {name: [] for name in own}
+        self.shared = ("service", "operation", *(name for name in TAGS if name not in OWN))
+        self.shapes: dict[tuple[Value, ...], int] = {}  # values of `shared` → number
+        self.shape: array[int] = array("i")
+        carriers = {**TAGS, **{tag: (tag,) for tag in tags}}
+        places = {name: place for place, name in enumerate((*self.shared, *own))}
+        self._places = {tag: places[name] for name, tags_of in carriers.items() for tag in tags_of}
+        self._width = len(places)
 
     def __len__(self) -> int:
         return len(self.trace_id)
@@ -172,24 +182,33 @@ class Columns:
         if answer.errors:
             raise ClusterError(f"Jaeger: {answer.errors[0].msg}", status=answer.errors[0].code)
         traces = answer.data or []
-        for trace in traces:
+        places = self._places
+        for raw in traces:
+            trace = _decoded(_trace, raw)
             if trace.trace_id in self.traces:
                 continue
             self.traces.add(trace.trace_id)
-            services = {name: process.service for name, process in trace.processes.items()}
             trace_id = trace.trace_id.zfill(32)
+            services = {name: process.service for name, process in trace.processes.items()}
             for span in trace.spans:
-                parent = next((r.span_id for r in span.references if r.kind == "CHILD_OF"), "")
-                self._add(trace_id, span.span_id, parent, span.start_us, span.duration_us)
-                self._add_names(
-                    services.get(span.process, ""), span.operation, {tag.key: tag.value for tag in span.tags}
-                )
+                row: list[Value] = [None] * self._width
+                for tag in span.tags:
+                    place = places.get(tag.key)
+                    if place is not None:
+                        row[place] = tag.value
+                row[0], row[1] = services.get(span.process, ""), span.operation
+                parent = ""
+                for reference in span.references:
+                    if reference.kind == "CHILD_OF" and not parent:
+                        parent = reference.span_id
+                self._add(trace_id, span.span_id, parent, span.start_us, span.duration_us, row)
         return len(traces)
 
     def add_v3(self, body: bytes) -> int:
         """Add the traces of a `/api/v3` answer that are not there yet; return how many the answer held."""
         answer = _decoded(_v3, body)
         seen: set[str] = set()
+        kind, error = self._places["span.kind"], self._places["error"]
         for group in answer.result.resource_spans:
             names = [each.value.plain() for each in group.resource.attributes if each.key == "service.name"]
             service = str(names[0]) if names else ""
@@ -197,48 +216,36 @@ class Columns:
                 seen.add(span.trace_id)
                 if span.trace_id in self.traces:
                     continue
-                start, end = int(span.start_time_unix_nano) // 1000, int(span.end_time_unix_nano) // 1000
-                self._add(span.trace_id.zfill(32), span.span_id, span.parent_span_id, start, end - start)
-                tags: dict[str, Value] = {each.key: each.value.plain() for each in span.attributes}
-                tags.setdefault("span.kind", _kind(span.kind))
+                row: list[Value] = [None] * self._width
+                for each in span.attributes:
+                    place = self._places.get(each.key)
+                    if place is not None:
+                        row[place] = each.value.plain()
+                row[0], row[1] = service, span.name
+                row[kind] = row[kind] or _kind(span.kind)
                 if span.status.code in (2, "STATUS_CODE_ERROR"):
-                    tags.setdefault("error", True)
-                self._add_names(service, span.name, tags)
+                    row[error] = True
+                start, end = int(span.start_time_unix_nano) // 1000, int(span.end_time_unix_nano) // 1000
+                self._add(span.trace_id.zfill(32), span.span_id, span.parent_span_id, start, end - start, row)
         self.traces |= seen
         return len(seen)
 
-    def _add(self, trace_id: str, span_id: str, parent_id: str, start_us: int, duration_us: int) -> None:
+    def _add(
+        self, trace_id: str, span_id: str, parent_id: str, start_us: int, duration_us: int, row: list[Value]
+    ) -> None:
         self.trace_id.append(trace_id)
         self.span_id.append(span_id)
-        self.parent_id.append("" if parent_id.strip("0") == "" else parent_id)
+        self.parent_id.append(parent_id if parent_id.strip("0") else "")
         self.start_us.append(start_us)
         self.duration_us.append(duration_us)
-
-    def _add_names(self, service: str, operation: str, tags: Mapping[str, Value]) -> None:
-        named, carriers = self.named, self._carriers
-        named["service"].add(service)
-        named["operation"].add(operation)
-        found: dict[str, Value] = {}
-        for tag in tags.keys() & carriers.keys():
-            found.setdefault(carriers[tag], tags[tag])
-        for column in self._wanted:
-            named[column].add(found.get(column))
-
-
-class Names:
-    """A column of values that repeat: each value once, and its number per row."""
-
-    def __init__(self) -> None:
-        self.values: list[Value] = []
-        self.codes: array[int] = array("i")
-        self._numbers: dict[Value, int] = {}
-
-    def add(self, value: Value) -> None:
-        number = self._numbers.get(value)
+        shared = len(self.shared)
+        for values, value in zip(self.own.values(), row[shared:], strict=True):
+            values.append(value)
+        key = tuple(row[:shared])
+        number = self.shapes.get(key)
         if number is None:
-            number = self._numbers[value] = len(self.values)
-            self.values.append(value)
-        self.codes.append(number)
+            number = self.shapes[key] = len(self.shapes)
+        self.shape.append(number)
 
 
 def names(body: bytes, v3_member: str | None = None) -> list[str]:
