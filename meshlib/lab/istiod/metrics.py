@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REGISTRY = CollectorRegistry()
 
@@ -29,7 +31,7 @@ PUSH_S = Histogram(
     registry=REGISTRY,
 )
 PUSHES = _counter("pilot_xds_pushes", "Build and send of lds, rds, cds, eds and sds", "type")
-CONNECTED = _gauge("pilot_xds", "Number of proxies that are served", "version")
+CONNECTED = _gauge("pilot_xds", "Number of proxies that are served")
 SERVICES = _gauge("pilot_services", "Total services known")
 EVENTS = _counter("pilot_k8s_cfg_events", "Events from the Kubernetes API", "type", "event")
 REJECTED_CONFIGS = _gauge("pilot_total_rejected_configs", "Problems in the objects of the last push")

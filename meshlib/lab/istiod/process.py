@@ -186,7 +186,6 @@ async def run(given: settings.Settings) -> None:
         tasks.append(asyncio.create_task(istiod.upkeep.run(), name="upkeep"))
         await asyncio.gather(*(reflector.synced.wait() for reflector in istiod.reflectors))
         await istiod.pusher.push()
-        await istiod.upkeep.leaders()
         tasks.append(asyncio.create_task(istiod.pusher.run(), name="pusher"))
         tasks.append(asyncio.create_task(istiod.acks.run(), name="acks"))
         tasks.append(asyncio.create_task(istiod.renew(), name="renew"))

@@ -139,7 +139,8 @@ class Pusher:
                 written[uid] = types
         self._must_sweep = True
         self._last_s = time.monotonic() - begun
-        metrics.CONNECTED.labels("lab").set(len(self.served))
+        metrics.CONNECTED.set(len(self.served))
+        metrics.SERVICES.set(len(self.world.all("Service")))
         metrics.REJECTED_CONFIGS.set(sum(len(s.problems) for s in self.served.values()))
         return Report(self._number, self._last_s, written)
 

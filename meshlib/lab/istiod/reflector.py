@@ -36,7 +36,6 @@ COLLECTIONS: tuple[Collection, ...] = tuple(
             "ConfigMap": "configmaps",
             "Secret": "secrets",
             "Namespace": "namespaces",
-            "Node": "nodes",
         },
         "discovery.k8s.io": {"EndpointSlice": "endpointslices"},
         "admissionregistration.k8s.io": {

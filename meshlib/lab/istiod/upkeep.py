@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from meshlib.errors import ClusterError, LabError
+from meshlib.errors import ClusterError
 from meshlib.lab.istiod.ca import PLUGGED_IN, SECRET, Authority
 from meshlib.lab.istiod.kubeapi import Backoff, KubeApi
 
@@ -20,6 +20,9 @@ Obj = dict[str, Any]
 
 ROOT_CONFIG_MAP = "istio-ca-root-cert"
 LEADERS = ("istio-leader", "istio-gateway-status-leader", "istio-namespace-controller-election")
+LEADER = "control-plane.alpha.kubernetes.io/leader"
+WITHOUT_ROOT = {"kube-public", "kube-node-lease", "local-path-storage"}
+"""Namespaces that get no root ConfigMap (Istio: namespacecontroller.go)."""
 WEBHOOKS = {
     "MutatingWebhookConfiguration": "mutatingwebhookconfigurations",
     "ValidatingWebhookConfiguration": "validatingwebhookconfigurations",
@@ -51,7 +54,7 @@ async def authority(api: KubeApi, namespace: str) -> Authority:
 
 
 def leader_record(holder: str, now: datetime) -> str:
-    """The annotation of a leader ConfigMap."""
+    """The annotation of a leader ConfigMap; written once, as nobody else in the lab would take over."""
     at = f"{now:%Y-%m-%dT%H:%M:%SZ}"
     return json.dumps(
         {
@@ -91,6 +94,7 @@ class Upkeep:
         self._pod = pod
         self._namespaces: set[str] = set()
         self._roots: dict[str, str] = {}
+        self._leaders: dict[str, str] = {}
         self._webhooks: dict[tuple[str, str], Obj] = {}
         self._dirty = asyncio.Event()
 
@@ -99,12 +103,16 @@ class Upkeep:
         kind, meta = obj["kind"], obj["metadata"]
         if kind == "Namespace":
             terminating = obj.get("status", {}).get("phase") == "Terminating"
-            (self._namespaces.add if present and not terminating else self._namespaces.discard)(meta["name"])
+            wanted = present and not terminating and meta["name"] not in WITHOUT_ROOT
+            (self._namespaces.add if wanted else self._namespaces.discard)(meta["name"])
         elif kind == "ConfigMap" and meta["name"] == ROOT_CONFIG_MAP:
             if present:
                 self._roots[meta["namespace"]] = (obj.get("data") or {}).get("root-cert.pem", "")
             else:
                 self._roots.pop(meta["namespace"], None)
+        elif kind == "ConfigMap" and meta["name"] in LEADERS and meta["namespace"] == self._namespace:
+            notes = meta.get("annotations") or {}
+            self._leaders[meta["name"]] = json.loads(notes.get(LEADER, "{}")).get("holderIdentity", "")
         elif kind in WEBHOOKS:
             if present:
                 self._webhooks[kind, meta["name"]] = obj
@@ -136,20 +144,6 @@ class Upkeep:
             else:
                 backoff.clear()
 
-    async def leaders(self) -> None:
-        """Write the leader ConfigMaps, once: there is one istiod in the lab and nobody to hand over to."""
-        for name in LEADERS:
-            note = {"control-plane.alpha.kubernetes.io/leader": leader_record(self._pod, datetime.now(UTC))}
-            body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "annotations": note}}
-            path = f"/api/v1/namespaces/{self._namespace}/configmaps"
-            try:
-                await self._api.call("POST", path, body)
-            except ClusterError as error:
-                if error.status != 409:
-                    raise LabError(f"cannot write ConfigMap {name}: {error}") from error
-                patch = {"metadata": {"annotations": note}}
-                await self._api.call("PATCH", f"{path}/{name}", patch, kind="application/merge-patch+json")
-
     def _writes(self) -> Iterator[tuple[str, str, str, Obj]]:
         for namespace in sorted(self._namespaces):
             if self._roots.get(namespace) == self._ca.root_pem:
@@ -167,6 +161,17 @@ class Upkeep:
                     path,
                     {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data},
                 )
+        path = f"/api/v1/namespaces/{self._namespace}/configmaps"
+        for name in LEADERS:
+            if self._leaders.get(name) == self._pod:
+                continue
+            note = {"annotations": {LEADER: leader_record(self._pod, datetime.now(UTC))}}
+            what = f"ConfigMap {self._namespace}/{name}"
+            if name in self._leaders:
+                yield what, "PATCH", f"{path}/{name}", {"metadata": note}
+            else:
+                meta = {"name": name, **note}
+                yield what, "POST", path, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta}
         bundle = base64.b64encode(self._ca.root_pem.encode()).decode()
         for (kind, name), configuration in self._webhooks.items():
             patch = bundle_patch(configuration, bundle, self._namespace)
