@@ -26,10 +26,15 @@ def validate_custom(root: Node, obj: Obj) -> list[Finding]:
     """All findings on the `spec` and `status` of a custom resource; of the rules only when the structure is
     sound.
     """
-    found = list(_structure(root, obj, ""))
+    found = list(structure(root, obj))
     if any(each.reason.removeprefix("FieldValue") in _BLOCKING for each in found):
         return [*found, say.invalid("", None, _NOT_CHECKED)]
     return [*found, *_rules(root, obj, "")]
+
+
+def structure(root: Node, obj: Obj) -> Iterator[Finding]:
+    """The findings of the schema alone, without the rules."""
+    yield from _structure(root, obj, "")
 
 
 def _type(value: Any) -> str:

@@ -320,7 +320,7 @@ SHAPED = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.sampled_from([*KINDS.values(), *istio_kinds()]),
     st.dictionaries(FIELDS, SHAPED, max_size=4),
