@@ -286,14 +286,15 @@ def validate(namespace: Mapping[str, Any]) -> Config:
     """The parameters of the notebook that calls it, as `meshlib.parameters.validate(globals())`.
 
     Which names the parameters cell declares, and which ones papermill's injected cell sets, is read from
-    IPython's input history, so that a misspelt `-p` is found (papermill only warns).  Without a history
-    every name of the table that the namespace holds counts.  Raises `ParameterError` with all findings.
+    IPython's input history, so that a misspelt `-p` is found (papermill only warns).  A name that the table
+    has and this notebook does not declare passes: one file of parameters serves all notebooks.  Without a
+    history every name of the table that the namespace holds counts.  Raises `ParameterError` with all
+    findings.
     """
     declared, injected = _from_history(list(namespace.get("In", ())))
     if declared is None:
         declared = [name for name in TABLE if name in namespace]
-    undeclared = [name for name in injected if name not in declared]
-    found = [f"{n}: this notebook has no such parameter" if n in TABLE else unknown(n) for n in undeclared]
+    found = [unknown(name) for name in injected if name not in declared and name not in TABLE]
     values = {name: namespace[name] for name in declared}
     found += findings(values)
     if found:

@@ -118,7 +118,6 @@ def test_an_injected_name_that_the_notebook_does_not_declare_is_an_error() -> No
         parameters.validate(history(CELL, "# Parameters\nreplcas = 5\nnamespace = 'x'\n"))
     assert caught.value.findings == [
         "replcas: there is no such parameter; did you mean replicas?",
-        "namespace: this notebook has no such parameter",
     ]
 
 

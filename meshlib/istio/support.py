@@ -7,6 +7,7 @@ the install code of each minor.
 
 from __future__ import annotations
 
+import calendar
 import datetime
 import re
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from meshlib.errors import ParameterError
 
 AS_OF = datetime.date(2026, 10, 1)
 
-# minor, released, end of life, supported Kubernetes minors, tested ones, minimum that the installer asks for
+# minor, released, end of life (~: announced for that month), supported Kubernetes minors, tested ones, minimum that the installer asks for
 ROWS = """
 17  2023-02-14  2023-10-27  23-26  16-22  23
 18  2023-06-03  2024-01-04  24-27  20-23  24
@@ -32,8 +33,8 @@ ROWS = """
 27  2025-08-11  2026-04-07  29-33  24-28  29
 28  2025-11-05  2026-07-01  30-34  25-29  30
 29  2026-02-16  2026-10-12  31-35  26-30  30
-30  2026-05-18  2026-11-30  32-36  27-31  32
-31  2026-08-20  2027-02-28  32-37  27-31  32
+30  2026-05-18  ~2026-11   32-36  27-31  32
+31  2026-08-20  ~2027-02   32-37  27-31  32
 """
 
 
@@ -43,10 +44,18 @@ class Minor:
 
     minor: int
     released: datetime.date
-    end_of_life: datetime.date
+    end_of_life: str
     supported: tuple[int, int]
     tested: tuple[int, int]
     installer_minimum: int
+
+    @property
+    def last_day(self) -> datetime.date:
+        """The last day with fixes; the month's last where only the month is announced."""
+        if not self.end_of_life.startswith("~"):
+            return datetime.date.fromisoformat(self.end_of_life)
+        year, month = map(int, self.end_of_life[1:].split("-"))
+        return datetime.date(year, month, calendar.monthrange(year, month)[1])
 
 
 def _row(line: str) -> Minor:
@@ -56,8 +65,8 @@ def _row(line: str) -> Minor:
         low, _, high = text.partition("-")
         return int(low), int(high)
 
-    date = datetime.date.fromisoformat
-    return Minor(int(minor), date(released), date(ended), pair(supported), pair(tested), int(minimum))
+    release = datetime.date.fromisoformat(released)
+    return Minor(int(minor), release, ended, pair(supported), pair(tested), int(minimum))
 
 
 MATRIX = {row.minor: row for row in map(_row, ROWS.strip().splitlines())}
@@ -77,7 +86,7 @@ def table() -> pd.DataFrame:
         (
             f"1.{row.minor}",
             row.released.isoformat(),
-            row.end_of_life.isoformat(),
+            row.end_of_life,
             f"1.{row.supported[0]} to 1.{row.supported[1]}",
             f"1.{row.tested[0]} to 1.{row.tested[1]}",
             f"1.{row.installer_minimum}",
@@ -127,7 +136,7 @@ def warnings(istio: str, kubernetes: str, today: datetime.date | None = None) ->
         low, high = row.supported
         found.append(f"Istio 1.{row.minor} supports Kubernetes 1.{low} to 1.{high}; 1.{asked} is {judged}")
     day = today or datetime.datetime.now(datetime.UTC).date()
-    if day > row.end_of_life:
+    if day > row.last_day:
         found.append(f"Istio 1.{row.minor} has had no fixes since {row.end_of_life}")
     return found
 

@@ -61,7 +61,13 @@ def pod_reasons(pod: Obj) -> list[str]:
     """Why a pod is not ready, as it says itself: waiting containers, failed conditions."""
     name = pod["metadata"]["name"]
     status = pod.get("status", {})
-    found = []
+    found = [
+        f"{name}: {each['type']} is false: {each.get('reason', '')} {each.get('message', '')}".strip()
+        for each in status.get("conditions", [])
+        if each["type"] == "PodScheduled" and each["status"] == "False"
+    ]
+    if not status.get("conditions"):
+        found.append(f"{name}: no component has reported anything yet")
     for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
         state = container.get("state", {})
         who = f"{name}/{container['name']}"

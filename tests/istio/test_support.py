@@ -47,6 +47,6 @@ def test_an_unknown_minor_says_so() -> None:
 
 def test_rows_are_consistent() -> None:
     for row in support.MATRIX.values():
-        assert row.released < row.end_of_life
+        assert row.released < row.last_day
         assert row.tested[1] == row.supported[0] - 1
         assert row.supported[0] <= row.supported[1]

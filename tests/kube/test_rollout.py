@@ -26,6 +26,7 @@ def test_pod_reasons_read_both_lists_of_containers() -> None:
     pod = {
         "metadata": {"name": "web-1"},
         "status": {
+            "conditions": [{"type": "PodScheduled", "status": "True"}],
             "initContainerStatuses": [{"name": "istio-proxy", "ready": False, "state": {"running": {}}}],
             "containerStatuses": [
                 {
@@ -40,3 +41,11 @@ def test_pod_reasons_read_both_lists_of_containers() -> None:
         "web-1/istio-proxy: running, not ready",
         "web-1/web: ImagePullBackOff no such image",
     ]
+
+
+def test_an_unscheduled_pod_says_why() -> None:
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+    pod = {"metadata": {"name": "web-1"}, "status": {"phase": "Pending", "conditions": [condition]}}
+    assert rollout.pod_reasons(pod) == ["web-1: PodScheduled is false: Unschedulable 0/1 nodes"]
+    silent = {"metadata": {"name": "web-1"}, "status": {"phase": "Pending"}}
+    assert rollout.pod_reasons(silent) == ["web-1: no component has reported anything yet"]
