@@ -18,7 +18,8 @@ from meshlib.errors import ParameterError
 
 AS_OF = datetime.date(2026, 10, 1)
 
-# minor, released, end of life (~: announced for that month), supported Kubernetes minors, tested ones, minimum that the installer asks for
+# minor, released, end of life (~: announced for that month), supported Kubernetes minors, merely tested ones,
+# the minimum that the installer asks for
 ROWS = """
 17  2023-02-14  2023-10-27  23-26  16-22  23
 18  2023-06-03  2024-01-04  24-27  20-23  24
