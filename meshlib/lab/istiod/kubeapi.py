@@ -18,6 +18,7 @@ import msgspec
 import yaml
 
 from meshlib.errors import ClusterError, LabError
+from meshlib.lab.istiod.pairs import load_pair
 
 Obj = dict[str, Any]
 
@@ -34,7 +35,8 @@ class Access:
     ca_pem: str
     token: str = field(default="", repr=False)
     token_file: Path | None = None
-    certificate: tuple[str, str] | None = field(default=None, repr=False)
+    pair: tuple[str, str] | None = field(default=None, repr=False)
+    """Client certificate and key, PEM."""
 
     def bearer(self) -> str:
         """The token of this moment; a token in a file is renewed there."""
@@ -42,7 +44,7 @@ class Access:
 
 
 def read_kubeconfig(path: Path) -> Access:
-    """The current context of a kubeconfig: token, token file or client certificate files.
+    """The current context of a kubeconfig: token, token file or client certificate, inline or in files.
 
     Raises LabError when the file or a part that is needed is not there.
     """
@@ -51,26 +53,27 @@ def read_kubeconfig(path: Path) -> Access:
         context = _named(config, "contexts", "context", config["current-context"])
         cluster = _named(config, "clusters", "cluster", context["cluster"])
         user = _named(config, "users", "user", context["user"])
-        ca_pem = (
-            base64.b64decode(cluster["certificate-authority-data"]).decode()
-            if "certificate-authority-data" in cluster
-            else (path.parent / cluster["certificate-authority"]).read_text()
-        )
         return Access(
             server=cluster["server"].rstrip("/"),
-            ca_pem=ca_pem,
+            ca_pem=_pem(path.parent, cluster, "certificate-authority"),
             token=user.get("token", ""),
             token_file=path.parent / user["tokenFile"] if "tokenFile" in user else None,
-            certificate=_pair(path.parent, user),
+            pair=_pair(path.parent, user),
         )
     except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise LabError(f"the kubeconfig {path} cannot be used: {error!r}") from error
 
 
 def _pair(folder: Path, user: Mapping[str, Any]) -> tuple[str, str] | None:
-    if "client-certificate" not in user:
+    if not any(key.startswith("client-certificate") for key in user):
         return None
-    return str(folder / user["client-certificate"]), str(folder / user["client-key"])
+    return _pem(folder, user, "client-certificate"), _pem(folder, user, "client-key")
+
+
+def _pem(folder: Path, entry: Mapping[str, Any], key: str) -> str:
+    if f"{key}-data" in entry:
+        return base64.b64decode(str(entry[f"{key}-data"])).decode()
+    return (folder / str(entry[key])).read_text()
 
 
 def _named(config: Mapping[str, Any], plural: str, singular: str, name: str) -> Mapping[str, Any]:
@@ -91,8 +94,8 @@ class KubeApi:
     def __init__(self, access: Access) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=access.ca_pem)
-        if access.certificate:
-            context.load_cert_chain(*access.certificate)
+        if access.pair:
+            load_pair(context, *access.pair)
         self._access = access
         self._http = httpx.AsyncClient(
             base_url=access.server,

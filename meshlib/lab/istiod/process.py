@@ -24,10 +24,11 @@ from meshlib.lab.istiod.ca import Authority, Issued
 from meshlib.lab.istiod.debug import Debug
 from meshlib.lab.istiod.kubeapi import KubeApi, read_kubeconfig
 from meshlib.lab.istiod.minors import DEFAULT, minor_of_image, version_of_image
+from meshlib.lab.istiod.pairs import load_pair
 from meshlib.lab.istiod.pusher import Pusher
 from meshlib.lab.istiod.reflector import reflectors
 from meshlib.lab.istiod.sds import SecretSource
-from meshlib.lab.istiod.serving import Server, load_pair, serve
+from meshlib.lab.istiod.serving import Server, serve
 from meshlib.lab.istiod.sidecar import Settings as Injection
 from meshlib.lab.istiod.translate import World
 

@@ -1,13 +1,11 @@
-"""uvicorn on one loop with others: no signal handlers of its own, TLS contexts made in memory."""
+"""uvicorn on one loop with others: no signal handlers of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import ssl
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -50,14 +48,3 @@ async def serve(
             raise LabError(f"cannot listen on {host}:{port}") from task.exception()
         await asyncio.sleep(0.005)
     return server, task
-
-
-def load_pair(context: ssl.SSLContext, chain_pem: str, key_pem: str) -> None:
-    """Give a context a certificate; connections from now on see it.  OpenSSL reads files only, so there are
-    two for a moment, in a folder of this user's own."""
-    with tempfile.TemporaryDirectory(prefix="istiod-") as folder:
-        chain, key = Path(folder) / "chain.pem", Path(folder) / "key.pem"
-        chain.write_text(chain_pem)
-        key.touch(mode=0o600)
-        key.write_text(key_pem)
-        context.load_cert_chain(chain, key)

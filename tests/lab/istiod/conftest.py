@@ -12,9 +12,19 @@ import pytest
 PORTS = {str(p): p for p in (15000, 15001, 15006, 15021, 15090)}
 
 
+@pytest.fixture(scope="module")
+def module_loopback() -> str:
+    """As `loopback`, the same one for all tests of a module."""
+    return draw()
+
+
 @pytest.fixture
 def loopback() -> str:
     """A loopback address that no other test is likely to use."""
+    return draw()
+
+
+def draw() -> str:
     if sys.platform != "linux":
         pytest.skip("only Linux answers on all of 127.0.0.0/8")
     return f"127.{random.randint(2, 250)}.{random.randint(0, 255)}.{random.randint(1, 254)}"
