@@ -74,7 +74,7 @@ class Istiod:
             return await webhooks.answer(request, lambda r: webhooks.injection(r, self.injection()))
 
         async def validate(request: Request) -> Response:
-            return await webhooks.answer(request, lambda r: webhooks.validation(r, lambda obj: ([], [])))
+            return await webhooks.answer(request, webhooks.validation)
 
         return Starlette(
             routes=[

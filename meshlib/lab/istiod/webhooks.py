@@ -1,6 +1,6 @@
 """The admission webhooks: AdmissionReview in, AdmissionReview out.
 
-`/inject` adds the sidecar, `/validate` judges Istio objects in istiod's words.
+`/inject` adds the sidecar, `/validate` judges Istio objects by the rules of `meshlib.lab.schema`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from starlette.responses import Response
 from meshlib.errors import Unsupported
 from meshlib.lab.istiod import inject, metrics
 from meshlib.lab.istiod.sidecar import Settings
+from meshlib.lab.schema.istio_rules import judge
+from meshlib.lab.schema.unsupported import unsupported
 
 LOG = logging.getLogger("istiod.webhook")
 
 Obj = dict[str, Any]
-Judge = Callable[[Obj], tuple[list[str], list[str]]]
-"""An Istio object → (errors, warnings), each a sentence in istiod's words."""
 
 
 def review(request: Obj, allowed: bool, **more: Any) -> Obj:
@@ -52,28 +52,25 @@ def injection(request: Obj, given: Settings) -> Obj:
     return review(request, True, patch=encoded, patchType="JSONPatch")
 
 
-def validation(request: Obj, judge: Judge) -> Obj:
-    """The answer to an Istio object that is about to be created or changed; deletions are always allowed."""
+def validation(request: Obj) -> Obj:
+    """The answer to an Istio object that is about to be created or changed; deletions are always allowed.
+
+    What Istio would take and the lab cannot honour is refused like what Istio itself refuses.
+    """
     obj = request.get("object")
     if not obj or request.get("operation") == "DELETE":
         return review(request, True)
     resource = request.get("resource") or {}
     labels = (resource.get("group", ""), resource.get("version", ""), resource.get("resource", ""))
-    errors, warnings = judge(obj)
-    if errors:
+    judgement = judge(obj)
+    judgement.add(*unsupported(obj))
+    warnings = judgement.warnings or None
+    if text := str(judgement):
         metrics.VALIDATION_FAILED.labels(*labels).inc()
-        message = f"configuration is invalid: {joined(errors)}"
-        return review(request, False, status={"message": message}, warnings=warnings or None)
+        status = {"message": f"configuration is invalid: {text}"}
+        return review(request, False, status=status, warnings=warnings)
     metrics.VALIDATION_PASSED.labels(*labels).inc()
-    return review(request, True, warnings=warnings or None)
-
-
-def joined(errors: list[str]) -> str:
-    """Several errors as Go's multierror prints them; one stands for itself."""
-    if len(errors) == 1:
-        return errors[0]
-    lines = "\n\t".join(f"* {error}" for error in errors)
-    return f"{len(errors)} errors occurred:\n\t{lines}\n\n"
+    return review(request, True, warnings=warnings)
 
 
 async def answer(request: Request, decide: Callable[[Obj], Obj]) -> Response:
