@@ -19,6 +19,7 @@ from .identity import Identity
 from .kind_table import KINDS
 from .node import Node
 from .openapi import OpenApi
+from .proxy import Proxy
 from .rbac import Attributes, Authorizer, read_only_rules, refusal
 from .registry import Registry
 from .request import Form, Query, Target, accepted_form, not_acceptable, parse_path
@@ -49,10 +50,17 @@ class ApiApp:
         self.closing = asyncio.Event()
         self._git_version = git_version
         self._issuer = issuer
+        self._proxy = Proxy(registry, node)
         self._openapi = OpenApi(git_version)
         self._authenticator = Authenticator(issuer, tokens or {})
         plurals = [(kind.group, kind.plural, [part.name for part in kind.subresources]) for kind in KINDS]
         self._authorizer = Authorizer(registry, read_only_rules(plurals))
+
+    async def close(self) -> None:
+        """End all watches and the connections to webhooks and proxied pods."""
+        self.closing.set()
+        await self._proxy.close()
+        await self.registry.webhooks.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -88,7 +96,7 @@ class ApiApp:
         verb = _verb(method, target, query)
         self._authorize(identity, _attributes(verb, target))
         if target.subresource == "proxy":
-            return await pod_parts.proxy(self.registry, self.node, target, request)
+            return await self._proxy.answer(target, request)
         form = self._form(request, verb, target)
         call = Call(self.registry, identity, target, query, form, self.closing)
         call.user_agent = request.headers.get("user-agent", "")

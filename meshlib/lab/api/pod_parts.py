@@ -1,10 +1,9 @@
-"""The subresources that are verbs: eviction, binding, tokens, logs; and the ways into a pod."""
+"""The subresources that are verbs: eviction, binding, tokens, logs, and the ways into a pod."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
@@ -22,6 +21,7 @@ from .responses import json_response, success
 from .selectors import from_object
 from .store import Obj
 from .strategy import now
+from .streams import attach, execute, port_forward
 from .tokens import DEFAULT_LIFETIME_S, MIN_LIFETIME_S, TokenIssuer
 
 Handler = Callable[[Call, Node | None, TokenIssuer | None], Awaitable[Response]]
@@ -146,9 +146,18 @@ async def request_token(call: Call, _: Node | None, issuer: TokenIssuer | None) 
     return call.answer({**asked, "metadata": metadata, "spec": spec, "status": status}, 201)
 
 
-async def proxy(registry: Registry, node: Node | None, target: Target, request: Request) -> Response:
-    raise bad_request("proxy")
+async def upgrade_required(_: Call, __: Node | None, ___: TokenIssuer | None) -> Response:
+    """exec, attach and portforward are WebSocket only."""
+    raise bad_request("Upgrade request required")
 
 
-HANDLERS: dict[str | None, Handler] = {"binding": bind, "eviction": evict, "log": log, "token": request_token}
-STREAMS: dict[str | None, Stream] = {}
+HANDLERS: dict[str | None, Handler] = {
+    "attach": upgrade_required,
+    "binding": bind,
+    "eviction": evict,
+    "exec": upgrade_required,
+    "log": log,
+    "portforward": upgrade_required,
+    "token": request_token,
+}
+STREAMS: dict[str | None, Stream] = {"attach": attach, "exec": execute, "portforward": port_forward}

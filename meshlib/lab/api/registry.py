@@ -16,6 +16,7 @@ from .event_recorder import EventRecorder
 from .kind_table import KINDS
 from .kinds import Kind
 from .store import Change, Obj, Store, Verb, key_of
+from .webhooks import Webhooks
 from .writes import Write, Writer
 
 RETRIES = 10
@@ -85,6 +86,10 @@ class Registry:
         self.writer = Writer(store, allocator)
         self._subscribers: list[_Subscriber] = []
         self._recorder = EventRecorder(self)
+        self.webhooks = Webhooks(self)
+        self.writer.mutate = self.webhooks.mutate
+        self.writer.validate = self.webhooks.validate
+        store.listen(self.webhooks.forget)
         store.listen(self._publish)
 
     def get(self, resource: str, namespace: str | None, name: str) -> Obj:

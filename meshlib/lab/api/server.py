@@ -74,7 +74,10 @@ class ApiServer:
             listener.bind((host, port))
             self.port = listener.getsockname()[1]
             self._server = _Server(config, self.started)
-            await self._server.serve(sockets=[listener])
+            try:
+                await self._server.serve(sockets=[listener])
+            finally:
+                await self.app.close()
 
     def stop(self) -> None:
         """End all watches and the server."""

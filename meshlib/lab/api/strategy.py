@@ -6,6 +6,7 @@ Pure: objects in, the same objects changed.  The rules are those of the registri
 
 from __future__ import annotations
 
+import base64
 import secrets
 import uuid
 from collections.abc import Callable
@@ -33,6 +34,13 @@ def random_suffix(length: int = 5) -> str:
 def generated_name(base: str) -> str:
     """`base` and five random characters, cut to 63 in all."""
     return base[: MAX_GENERATED - 5] + random_suffix()
+
+
+def decode_text(kind: Kind, obj: Obj) -> None:
+    """A Secret's `stringData` is written into its `data` and never stored."""
+    if kind.resource == "secrets" and (text := obj.pop("stringData", None)):
+        encoded = {key: base64.b64encode(value.encode()).decode() for key, value in text.items()}
+        obj["data"] = {**(obj.get("data") or {}), **encoded}
 
 
 def prepare_create(kind: Kind, obj: Obj) -> None:

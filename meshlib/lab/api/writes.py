@@ -70,6 +70,7 @@ class Writer:
         """Raises StatusError: 404 no such namespace, 403 refused, 409 exists, 422 invalid."""
         meta = obj.setdefault("metadata", {})
         _set_type(kind, obj)
+        strategy.decode_text(kind, obj)
         if kind.namespaced:
             meta["namespace"] = namespace or meta.get("namespace") or "default"
         else:
@@ -136,6 +137,7 @@ class Writer:
     ) -> Obj:
         meta = new.setdefault("metadata", {})
         _set_type(kind, new)
+        strategy.decode_text(kind, new)
         name = old["metadata"]["name"]
         if meta.get("uid") and meta["uid"] != old["metadata"]["uid"]:
             why = (
