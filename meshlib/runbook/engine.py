@@ -116,6 +116,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any], watch: Wa
         )  # fmt: skip
         ending = _after_last_cell(watch)
     except PapermillExecutionError as error:
+        watch.nb.cells = [cell for cell in watch.nb.cells if not _is_banner(cell)]  # they shift the cells
         ending = _of_cell_error(error, watch)
     except CellTimeoutError:
         limit = cell_timeout_s(watch.nb.cells[watch.current or 0], watch.cell_timeout_s)
@@ -160,6 +161,10 @@ def save(watch: Watch, target: Path, ending: Ending) -> None:
         if cell.cell_type == "code":
             cell.outputs = [type(o)(watch.masker.tree(o)) for o in cell.outputs]
     write_ipynb(watch.nb, str(target))
+
+
+def _is_banner(cell: Any) -> bool:
+    return any(tag.startswith("papermill-error") for tag in cell.metadata.get("tags", []))
 
 
 def _after_last_cell(watch: Watch) -> Ending:

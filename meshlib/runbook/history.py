@@ -95,7 +95,7 @@ def regression(runs: Sequence[tuple[Path, Manifest]], digest: str) -> Regression
 def write(out: Path) -> None:
     """Writes `index.html` over all runs in `out`."""
     runs = folders.runs(out)
-    digest = runs[0][1].parameters_digest if runs else ""
+    digest = next((m.parameters_digest for _, m in runs if m.outcome == "passed"), "")
     same = alike(runs, digest)
     values = [values_of(folder, manifest) for folder, manifest in same]
     labels = [pages.moment(manifest.started_at)[:16] for _, manifest in same]
@@ -109,6 +109,7 @@ def write(out: Path) -> None:
         rows=[(folder.name, manifest) for folder, manifest in runs],
         charts=charts,
         same=len(same),
+        digest=digest,
         regression=compare(values[:-1], values[-1]) if values else None,
     )
     record.write(out / "index.html", text.encode())

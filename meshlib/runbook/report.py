@@ -76,7 +76,7 @@ def headline(step: StepRecord) -> str:
     if step.outcome == "passed":
         return f"Passed: {checks.passed} checks good" if checks.passed else "Passed"
     words = step.outcome.replace("-", " ").capitalize()
-    return f"{words}: {checks.failed} checks bad, {checks.passed} good" if checks.failed else words
+    return f"{words}: {checks.failed} bad checks, {checks.passed} good" if checks.failed else words
 
 
 def prepared(nb: Any) -> Any:
