@@ -89,11 +89,21 @@ class _Engine(NBClientEngine):  # type: ignore[misc]
             log=logging.getLogger("papermill"),
         )
         client.watch = watch
+        client.on_cell_executed = _refuse_exit
         try:
             client.execute()
         finally:
             if client.kc is not None:
                 client.kc.stop_channels()
+
+
+class _Left(Exception):
+    """A cell called exit() or quit(): the kernel answers as if all were well and ends a moment later."""
+
+
+def _refuse_exit(cell: Any, cell_index: int, execute_reply: Any) -> None:
+    if any(item.get("source") == "ask_exit" for item in execute_reply["content"].get("payload", [])):
+        raise _Left
 
 
 papermill_engines.register("meshlib", _Engine)
@@ -122,6 +132,10 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any], watch: Wa
         limit = cell_timeout_s(watch.nb.cells[watch.current or 0], watch.cell_timeout_s)
         ending = _at_cell(
             watch, "cell-timeout", f"cell {_number(watch)} took longer than {limit:g} s", "CellTimeout"
+        )
+    except _Left:
+        ending = _at_cell(
+            watch, "exited-early", f"cell {_number(watch)} ended the notebook with exit()", "exit"
         )
     except DeadKernelError:
         ending = _dead(watch)
