@@ -21,7 +21,7 @@ from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import write_ipynb
 
-from meshlib.runbook import folders, outcomes, record
+from meshlib.runbook import folders, outcomes, outputs, record
 from meshlib.runbook.kernels import Kernel
 from meshlib.runbook.masking import Masker
 
@@ -85,7 +85,6 @@ class _Engine(NBClientEngine):  # type: ignore[misc]
             timeout_func=lambda cell: cell_timeout_s(cell, watch.cell_timeout_s),
             startup_timeout=60,
             iopub_timeout=20,
-            coalesce_streams=True,
             log=logging.getLogger("papermill"),
         )
         client.watch = watch
@@ -173,7 +172,7 @@ def save(watch: Watch, target: Path, ending: Ending) -> None:
     for cell in watch.nb.cells:
         cell.source = watch.masker.text(cell.source)
         if cell.cell_type == "code":
-            cell.outputs = [type(o)(watch.masker.tree(o)) for o in cell.outputs]
+            cell.outputs = outputs.tidy(cell.outputs, watch.masker)
     write_ipynb(watch.nb, str(target))
 
 

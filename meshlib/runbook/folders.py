@@ -72,16 +72,16 @@ def point_latest(folder: Path) -> None:
 
 
 def runs(out: Path) -> list[tuple[Path, record.Manifest]]:
-    """Every run under `out` with a readable manifest, newest first by name."""
+    """Every run under `out` with a readable manifest, newest first."""
     found: list[tuple[Path, record.Manifest]] = []
-    for path in sorted(out.glob("*/manifest.json"), reverse=True):
+    for path in out.glob("*/manifest.json"):
         if path.parent.is_symlink():
             continue
         try:
             found.append((path.parent, record.load(path, record.Manifest)))
         except (OSError, msgspec.MsgspecError):
             continue  # not a run of ours, or one of another version
-    return found
+    return sorted(found, key=lambda item: (item[1].started_at, item[0].name), reverse=True)
 
 
 def find(out: Path, name: str) -> Path:

@@ -52,7 +52,7 @@ def read(path: Path) -> Step:
     try:
         nb = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)  # type: ignore[no-untyped-call]
         nbformat.validate(nb)
-    except (OSError, ValueError, nbformat.ValidationError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, nbformat.ValidationError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         return _with_problems(blank, [f"{path.name}: not a notebook: {reason}"])
     title, purpose = _heading(nb.cells, path.stem)

@@ -81,9 +81,10 @@ class Bench:
 
     def run(self, *, clock: folders.Clock | None = None, **options: Any) -> Result:
         out = io.StringIO()
+        before = set(self.out.glob("2*")) if self.out.is_dir() else set()
         code = run(self.request(**options), clock=clock, out=out)
-        made = sorted(p for p in self.out.glob("2*") if p.is_dir()) if self.out.is_dir() else []
-        return Result(code, made[-1] if made else self.out, out.getvalue())
+        made = set(self.out.glob("2*")) - before if self.out.is_dir() else set()
+        return Result(code, made.pop() if made else self.out, out.getvalue())
 
     def run_cells(self, *cells: str, overrides: Sequence[str] = (), **options: Any) -> Result:
         """A run of one notebook with these cells."""

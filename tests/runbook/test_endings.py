@@ -110,7 +110,7 @@ def test_bad_parameters_and_options(bench: Any, options: dict[str, object], says
 
 BROKEN = {
     "corrupted": ("{ not json", "not a notebook"),
-    "another format": ('{"cells": 3}', "not a notebook"),
+    "another format": ('{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": 3}', "not a notebook"),
     "no parameters cell": (None, "no cell is tagged `parameters`"),
     "a derived default": ("replicas: int = 1 + 1", "not a literal"),
     "another default": ("replicas: int = 3", "the table `replicas: int = 2`"),
@@ -273,13 +273,13 @@ def test_a_full_disk(bench: Any, tmp_path: Path) -> None:
     bench.put("00_only.ipynb", bench.notebook("print('x' * 5_000_000)", "1"))
     disk, kept = tmp_path / "disk", tmp_path / "kept"
     disk.mkdir()
-    inside = (
-        f"mount -t tmpfs -o size=2m tmpfs {disk} && {sys.executable} -m meshlib run --notebooks {bench.notebooks}"
-        f" --out {disk} --no-html; code=$?; cp -r {disk} {kept}; exit $code"
-    )
+    command = f"{sys.executable} -m meshlib run --notebooks {bench.notebooks} --out {disk} --no-html"
+    inside = f"mount -t tmpfs -o size=2m tmpfs {disk} && {command}; code=$?; cp -r {disk} {kept}; exit $code"
     if not shutil.which("unshare"):
         pytest.skip("no unshare to mount a small disk with")
-    done = subprocess.run(["unshare", "-rm", "sh", "-c", inside], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", inside], capture_output=True, text=True, check=False, timeout=90
+    )
     if "mount" in done.stderr or "unshare" in done.stderr:
         pytest.skip(f"may not mount a small disk here: {done.stderr.strip()}")
     manifest = next(kept.glob("2*/manifest.json")).read_text()
@@ -301,7 +301,7 @@ def test_a_clock_that_jumps_changes_no_duration(bench: Any) -> None:
 def test_an_api_server_that_is_gone(bench: Any, tmp_path: Path) -> None:
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(
-        "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\n"
+        "apiVersion: v1\nkind: Config\ncurrent-context: x\nclusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\n"
         "users: [{name: u, user: {token: t}}]\ncontexts: [{name: x, context: {cluster: c, user: u}}]\n"
     )
     cell = "import pathlib\nfrom meshlib.kube import client\n"
