@@ -63,7 +63,8 @@ def test_no_file_of_a_run_holds_a_secret(bench: Any, monkeypatch: pytest.MonkeyP
     seeded = (
         f"import sys, json, os, pathlib\nkey = {KEY!r}\ntoken = {TOKEN!r}\n"
         "run = pathlib.Path(os.environ['MESHLIB_RUN_DIR'])\n"
-        "half = len(key) // 2\nsys.stdout.write(key[:half]); sys.stdout.flush(); sys.stdout.write(key[half:])\n"
+        "half = len(key) // 2\nsys.stdout.write(key[:half]); sys.stdout.flush()\n"
+        "sys.stdout.write(key[half:])\n"
         "print(token, file=sys.stderr)\nprint(os.environ['HOOK'])\n"
         "(run / 'tables' / '00_only-x.csv').write_text('a,' + token)\n"
         "line = {'step': '00_only', 'name': 'c', 'expected': token, 'observed': key}\n"
