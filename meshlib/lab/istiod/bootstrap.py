@@ -233,6 +233,8 @@ def arguments(document: Obj, path: str | Path) -> list[str]:
     workers = (2 if identity["id"].startswith("router~") else 1) if wanted is None else int(wanted)
     return [
         *("-c", str(path), "--disable-hot-restart", "-l", "warning", "--component-log-level", "misc:error"),
+        # As in Istio: when a listener was replaced, a kept connection ends with its next answer.
+        *("--drain-time-s", "45", "--drain-strategy", "immediate"),
         *(["--concurrency", str(workers)] if workers else []),
         *("--log-format", LOG_FORMAT),
     ]
