@@ -37,7 +37,7 @@ SERVER_NAMES = (
 
 @dataclass(frozen=True)
 class Pki:
-    """Paths of PEM files below `<home>/pki`; each `<name>.key` belongs to `<name>.crt`."""
+    """Paths of PEM files below `<home>/pki`; `<name>.key` belongs to `<name>.crt`, `sa.key` signs tokens."""
 
     folder: Path
 
@@ -59,10 +59,10 @@ def prepare(folder: Path, addresses: tuple[str, ...]) -> Pki:
     folder.chmod(0o700)
     stamp = folder / "made-for"
     wanted = "\n".join(addresses)
-    complete = all(
-        pki.certificate(name).exists() and pki.key(name).exists() for name in ("apiserver", "admin", "reader")
-    )
-    if complete and pki.ca.exists() and stamp.exists():
+    needed = [pki.ca, pki.key("ca"), pki.key("sa"), stamp]
+    for name in ("apiserver", "admin", "reader"):
+        needed += [pki.certificate(name), pki.key(name)]
+    if all(path.exists() for path in needed):
         made_for, _, ends_at_s = stamp.read_text().rpartition("\n")
         if made_for == wanted and float(ends_at_s) - RENEW_WITHIN_S > _now().timestamp():
             return pki
@@ -83,11 +83,13 @@ def _issue_all(pki: Pki, addresses: tuple[str, ...]) -> None:
             parts.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
         return x509.Name(parts)
 
-    def store(file: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
-        pem = key.private_bytes(
+    def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+        return key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        write_private(pki.key(file), pem)
+
+    def store(file: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+        write_private(pki.key(file), pem(key))
         write_private(pki.certificate(file), certificate.public_bytes(serialization.Encoding.PEM))
 
     def builder(subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int) -> x509.CertificateBuilder:
@@ -139,6 +141,8 @@ def _issue_all(pki: Pki, addresses: tuple[str, ...]) -> None:
     leaf("apiserver", name("kube-apiserver"), ExtendedKeyUsageOID.SERVER_AUTH, names)
     leaf("admin", name(*ADMIN), ExtendedKeyUsageOID.CLIENT_AUTH, [])
     leaf("reader", name(*READER), ExtendedKeyUsageOID.CLIENT_AUTH, [])
+    if not pki.key("sa").exists():
+        write_private(pki.key("sa"), pem(ec.generate_private_key(ec.SECP256R1())))
 
 
 def kubeconfig(server: str, pki: Pki, user: str) -> str:

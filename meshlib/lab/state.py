@@ -1,0 +1,92 @@
+"""What a lab's home says of its control plane: `cluster.json`, and whether the process it names runs."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO
+
+from meshlib.errors import LabError
+from meshlib.lab.kubelet.records import is_same, start_time
+
+FILE = "cluster.json"
+LOCK = "control-plane.lock"
+
+
+@dataclass(frozen=True)
+class ClusterState:
+    """`pid` and `started_s` name the control plane's process; both are 0 after it has ended in good order."""
+
+    pid: int
+    started_s: float
+    server: str
+    subnet: int  # the second octet of 127.A.0.0/16
+    shared_address: bool
+    version: str
+    kubernetes_version: str
+    images: str | None
+
+    @property
+    def running(self) -> bool:
+        return bool(self.pid) and is_same(self.pid, self.started_s)
+
+
+def read(home: Path) -> ClusterState | None:
+    """The state that the home records; None for a home without a lab. Raises `LabError` for a broken file."""
+    path = home / FILE
+    try:
+        return ClusterState(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise LabError(f"{path} cannot be read: {error}", fix="meshlib lab reset") from error
+
+
+def ended(state: ClusterState) -> ClusterState:
+    """The same, of a control plane that has ended in good order."""
+    return replace(state, pid=0, started_s=0.0)
+
+
+def write(home: Path, state: ClusterState) -> None:
+    beside = home / f".{FILE}"
+    beside.write_text(json.dumps(asdict(state), indent=1) + "\n")
+    beside.rename(home / FILE)
+
+
+def myself() -> tuple[int, float]:
+    """The pid and start time of this process."""
+    pid = os.getpid()
+    started_s = start_time(pid)
+    assert started_s is not None
+    return pid, started_s
+
+
+def lock(home: Path) -> IO[str]:
+    """Held by a control plane for its life; raises `LabError` when another one of this home holds it."""
+    file = (home / LOCK).open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        message = f"another control plane of {home} is starting or running"
+        raise LabError(message, fix="meshlib lab status") from error
+    return file
+
+
+def make_home(home: Path) -> None:
+    """Create the home (0700) or check that it can be used; raises `LabError`."""
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home.chmod(0o700)
+        (home / "logs").mkdir(mode=0o700, exist_ok=True)
+        trial = home / ".writable"
+        trial.write_bytes(b"\0" * 4096)
+        trial.unlink()
+    except OSError as error:
+        raise LabError(
+            f"the lab's home {home} cannot be written: {error.strerror}",
+            fix="choose another folder: meshlib lab up --home DIR (or MESHLIB_HOME)",
+        ) from error
