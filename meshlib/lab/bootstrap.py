@@ -71,15 +71,17 @@ async def objects(registry: Registry, subnet: Subnet, port: int) -> None:
 
 
 async def _ensure(registry: Registry, resource: str, namespace: str | None, obj: Obj) -> None:
+    name = obj["metadata"]["name"]
     try:
-        await registry.create(resource, namespace, obj, manager=MANAGER)
+        registry.get(resource, namespace, name)
     except StatusError as error:
-        if error.reason != "AlreadyExists":
+        if error.status != 404:
             raise
+        await registry.create(resource, namespace, obj, manager=MANAGER)
 
     def change(live: Obj) -> None:
         for part in ("endpoints", "ports", "subsets"):
             if part in obj:
                 live[part] = obj[part]
 
-    await registry.modify(resource, namespace, obj["metadata"]["name"], change, manager=MANAGER)
+    await registry.modify(resource, namespace, name, change, manager=MANAGER)
