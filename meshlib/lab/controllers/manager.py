@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from meshlib.lab.api.registry import Registry
+from meshlib.lab.controllers.budgets import Budgets
 from meshlib.lab.controllers.deployment import Deployments
 from meshlib.lab.controllers.endpoints import Endpoints
 from meshlib.lab.controllers.garbage import Garbage
+from meshlib.lab.controllers.jobs import Jobs
 from meshlib.lab.controllers.loadbalancer import LoadBalancers
 from meshlib.lab.controllers.namespaces import Furnishings, Termination
 from meshlib.lab.controllers.queue import Controller
@@ -23,6 +25,8 @@ def controllers(registry: Registry, ca_pem: str, subnet: Subnet) -> list[Control
         Garbage(registry),
         Deployments(registry),
         ReplicaSets(registry),
+        Jobs(registry),
+        Budgets(registry),
         Endpoints(registry),
         LoadBalancers(registry, subnet),
     ]

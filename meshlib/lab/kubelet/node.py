@@ -6,8 +6,12 @@ import asyncio
 import logging
 import os
 import platform
+import shutil
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+
+import psutil
 
 import meshlib
 from meshlib.lab.api.errors import StatusError
@@ -19,6 +23,11 @@ from meshlib.lab.kubelet.status import rfc3339
 log = logging.getLogger(__name__)
 
 KUBELET_VERSION = "v1.36.2"
+LEASES, LEASE_NAMESPACE = "leases.coordination.k8s.io", "kube-node-lease"
+LEASE_RENEWAL_S, LEASE_DURATION_S = 10.0, 40
+MEMORY_LEFT_BYTES, DISK_LEFT_SHARE = 100 * 2**20, 0.1  # evictionHard: memory.available, nodefs.available
+MEMORY_REASONS = ("KubeletHasInsufficientMemory", "KubeletHasSufficientMemory")
+DISK_REASONS = ("KubeletHasDiskPressure", "KubeletHasNoDiskPressure")
 HEARTBEAT_S = 300.0  # nodeStatusReportFrequency of a kubelet whose node does not change
 
 
@@ -118,9 +127,15 @@ class Kubelet:
         await self._beat()
 
     async def keep_beating(self) -> None:
+        """Renew the Lease every 10 s and the Node's status every 5 minutes, until cancelled."""
+        beats = 0
         while True:
-            await asyncio.sleep(HEARTBEAT_S)
-            await self._beat()
+            await self._renew()
+            await asyncio.sleep(LEASE_RENEWAL_S)
+            beats += 1
+            if beats * LEASE_RENEWAL_S >= HEARTBEAT_S:
+                beats = 0
+                await self._beat()
 
     async def _beat(self) -> None:
         def change(node: Obj) -> None:
@@ -129,6 +144,32 @@ class Kubelet:
         await self.context.registry.modify(
             "nodes", None, NODE_NAME, change, subresource="status", manager=COMPONENT
         )
+
+    async def _renew(self) -> None:
+        registry = self.context.registry
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+        def change(lease: Obj) -> None:
+            lease["spec"]["renewTime"] = now
+
+        try:
+            await registry.modify(LEASES, LEASE_NAMESPACE, NODE_NAME, change, manager=COMPONENT)
+        except StatusError as error:
+            if error.status != 404:
+                raise
+            node = registry.get("nodes", None, NODE_NAME)
+            owner = {"apiVersion": "v1", "kind": "Node", "name": NODE_NAME, "uid": node["metadata"]["uid"]}
+            lease = {
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": {"name": NODE_NAME, "ownerReferences": [owner]},
+                "spec": {
+                    "holderIdentity": NODE_NAME,
+                    "leaseDurationSeconds": LEASE_DURATION_S,
+                    "renewTime": now,
+                },
+            }
+            await registry.create(LEASES, LEASE_NAMESPACE, lease, manager=COMPONENT)
 
 
 def _node() -> Obj:
@@ -164,11 +205,18 @@ def node_status(before: Obj, context: Context, now_s: float) -> Obj:
             "message": message,
         }
 
+    disk = shutil.disk_usage(context.home)
+    short_of_disk = disk.free < disk.total * DISK_LEFT_SHARE
+    short_of_memory = psutil.virtual_memory().available < MEMORY_LEFT_BYTES
     capacity = dict(context.capacity)
     return {
         "capacity": capacity,
         "allocatable": capacity,
         "conditions": [
+            condition(
+                "MemoryPressure", *_pressure(short_of_memory, MEMORY_REASONS, "insufficient memory available")
+            ),
+            condition("DiskPressure", *_pressure(short_of_disk, DISK_REASONS, "disk pressure")),
             condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
         ],
         "addresses": [
@@ -192,10 +240,17 @@ def node_status(before: Obj, context: Context, now_s: float) -> Obj:
     }
 
 
+def _pressure(short: bool, reasons: tuple[str, str], text: str) -> tuple[str, str, str]:
+    """Status, reason and message of a pressure condition; `reasons` are those of trouble and of none."""
+    return (
+        ("True", reasons[0], f"kubelet has {text}")
+        if short
+        else ("False", reasons[1], f"kubelet has no {text}")
+    )
+
+
 def machine_capacity() -> dict[str, str]:
     """What this machine has: cores, memory, and as many pods as a kubelet allows."""
-    import psutil
-
     return {
         "cpu": str(os.cpu_count() or 1),
         "memory": f"{psutil.virtual_memory().total // 1024}Ki",

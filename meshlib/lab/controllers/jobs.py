@@ -1,0 +1,211 @@
+"""Jobs: pods until enough have succeeded or too many have failed. Deciding is pure.
+
+Without indexes, pod failure policies and success policies: the schema room refuses what is not here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from copy import deepcopy
+from dataclasses import dataclass, field
+
+from meshlib.lab.api.registry import Event
+from meshlib.lab.controllers.pods import condition, is_ready, seconds_since
+from meshlib.lab.controllers.queue import (
+    Controller,
+    Key,
+    Obj,
+    controller_of,
+    deleting,
+    key_of,
+    owner_key,
+    reference,
+)
+from meshlib.lab.kubelet.status import rfc3339
+
+COMPONENT = "job-controller"
+BACKOFF_S, LONGEST_BACKOFF_S = 10.0, 600.0
+
+
+@dataclass
+class Plan:
+    """What a Job needs now: pods to make or delete, an end (type, reason, message), when to look again."""
+
+    create: int = 0
+    delete: list[Obj] = field(default_factory=list)
+    end: tuple[str, str, str] | None = None
+    again_s: float | None = None
+
+
+def phase(pod: Obj) -> str:
+    return str((pod.get("status") or {}).get("phase", "Pending"))
+
+
+def finished(job: Obj) -> bool:
+    return any(
+        (found := condition(job, each)) and found["status"] == "True" for each in ("Complete", "Failed")
+    )
+
+
+def plan(job: Obj, owned: list[Obj], now_s: float) -> Plan:
+    """Decide from the Job and its pods."""
+    spec = job["spec"]
+    active = [pod for pod in owned if phase(pod) in ("Pending", "Running") and not deleting(pod)]
+    succeeded = sum(phase(pod) == "Succeeded" for pod in owned)
+    failed = [pod for pod in owned if phase(pod) == "Failed"]
+    if finished(job):
+        return Plan(delete=active)
+    parallelism = int(spec.get("parallelism", 1))
+    completions = spec.get("completions")
+    restarts = sum(
+        each.get("restartCount", 0)
+        for pod in active
+        for each in (pod.get("status") or {}).get("containerStatuses") or []
+        if spec["template"]["spec"].get("restartPolicy") == "OnFailure"
+    )
+    if len(failed) + restarts > int(spec.get("backoffLimit", 6)):
+        text = "Job has reached the specified backoff limit"
+        return Plan(delete=active, end=("Failed", "BackoffLimitExceeded", text))
+    again_s = None
+    started = (job.get("status") or {}).get("startTime")
+    if started and (limit_s := spec.get("activeDeadlineSeconds")):
+        again_s = float(limit_s) - seconds_since(started, now_s)
+        if again_s <= 0:
+            text = "Job was active longer than specified deadline"
+            return Plan(delete=active, end=("Failed", "DeadlineExceeded", text))
+    enough = succeeded > 0 and not active if completions is None else succeeded >= int(completions)
+    if enough:
+        return Plan(end=("Complete", "CompletionsReached", "Reached expected number of succeeded pods"))
+    if spec.get("suspend"):
+        return Plan(delete=active)
+    wanted = parallelism if completions is None else min(parallelism, int(completions) - succeeded)
+    if completions is None and succeeded:
+        wanted = 0
+    missing = wanted - len(active)
+    if missing < 0:
+        return Plan(delete=active[:-missing], again_s=again_s)
+    if missing and failed:
+        last = max(_ended(pod) for pod in failed)
+        pause_s = min(BACKOFF_S * 2 ** (len(failed) - 1), LONGEST_BACKOFF_S) - seconds_since(last, now_s)
+        if pause_s > 0:
+            return Plan(again_s=min(pause_s, again_s or pause_s))
+    return Plan(create=missing, again_s=again_s)
+
+
+def _ended(pod: Obj) -> str:
+    ends = [
+        each["state"]["terminated"]["finishedAt"]
+        for each in (pod.get("status") or {}).get("containerStatuses") or []
+        if "terminated" in each["state"]
+    ]
+    return str(max(ends, default=pod["metadata"]["creationTimestamp"]))
+
+
+def status(job: Obj, owned: list[Obj], end: tuple[str, str, str] | None, now_s: float) -> Obj:
+    """The status to write."""
+    before = job.get("status") or {}
+    active = [pod for pod in owned if phase(pod) in ("Pending", "Running") and not deleting(pod)]
+    counts = {
+        "active": len(active),
+        "ready": sum(is_ready(pod) for pod in active),
+        "succeeded": sum(phase(pod) == "Succeeded" for pod in owned),
+        "failed": sum(phase(pod) == "Failed" for pod in owned),
+    }
+    result: Obj = {name: count for name, count in counts.items() if count}
+    result["startTime"] = before.get("startTime") or rfc3339(now_s)
+    result["uncountedTerminatedPods"] = {}
+    conditions = list(before.get("conditions") or [])
+    if end is not None and not finished(job):
+        type_, reason, message = end
+        first = "SuccessCriteriaMet" if type_ == "Complete" else "FailureTarget"
+        now = rfc3339(now_s)
+        conditions += [
+            {
+                "type": each,
+                "status": "True",
+                "lastProbeTime": now,
+                "lastTransitionTime": now,
+                "reason": reason,
+                "message": message,
+            }
+            for each in (first, type_)
+        ]
+        if type_ == "Complete":
+            result["completionTime"] = now
+    elif "completionTime" in before:
+        result["completionTime"] = before["completionTime"]
+    if conditions:
+        result["conditions"] = conditions
+    return result
+
+
+def new_pod(job: Obj) -> Obj:
+    template = deepcopy(job["spec"]["template"])
+    meta = template.get("metadata") or {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            **{key: meta[key] for key in ("labels", "annotations") if meta.get(key)},
+            "generateName": f"{job['metadata']['name']}-",
+            "ownerReferences": [reference(job)],
+        },
+        "spec": template["spec"],
+    }
+
+
+class Jobs(Controller):
+    name = "job"
+    watches = ("jobs.batch", "pods")
+
+    def keys(self, event: Event) -> Iterable[Key]:
+        return [key_of(event.object)] if event.resource == "jobs.batch" else owner_key(event.object, "Job")
+
+    async def reconcile(self, key: Key) -> float | None:
+        job = self.find("jobs.batch", key)
+        if job is None or deleting(job):
+            return None
+        decided = plan(job, self._owned(job), time.time())
+        for _ in range(decided.create):
+            made = await self.registry.create("pods", key.namespace, new_pod(job), manager=COMPONENT)
+            await self._event(job, "Normal", "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
+        for pod in decided.delete:
+            uid = pod["metadata"]["uid"]
+            await self.registry.delete("pods", *key_of(pod), uid=uid)
+            await self._event(job, "Normal", "SuccessfulDelete", f"Deleted pod: {pod['metadata']['name']}")
+        wanted = status(job, self._owned(job), decided.end, time.time())
+        if wanted != job.get("status"):
+
+            def change(live: Obj) -> None:
+                live["status"] = wanted
+
+            await self.registry.modify("jobs.batch", *key, change, subresource="status", manager=COMPONENT)
+        if decided.end is not None:
+            type_, reason, message = decided.end
+            if type_ == "Complete":
+                await self._event(job, "Normal", "Completed", "Job completed")
+            else:
+                await self._event(job, "Warning", reason, message)
+        return await self._expire(job, wanted) or decided.again_s
+
+    async def _expire(self, job: Obj, now: Obj) -> float | None:
+        """Delete a finished Job when its ttlSecondsAfterFinished is over; else the seconds until then."""
+        keep_s = job["spec"].get("ttlSecondsAfterFinished")
+        ends = [each["lastTransitionTime"] for each in now.get("conditions") or []]
+        if keep_s is None or not ends:
+            return None
+        left_s = float(keep_s) - seconds_since(max(ends), time.time())
+        if left_s > 0:
+            return left_s
+        uid = job["metadata"]["uid"]
+        await self.registry.delete("jobs.batch", *key_of(job), propagation="Background", uid=uid)
+        return None
+
+    def _owned(self, job: Obj) -> list[Obj]:
+        found = self.registry.list("pods", job["metadata"]["namespace"])
+        uid = job["metadata"]["uid"]
+        return [pod for pod in found if (owner := controller_of(pod)) and owner["uid"] == uid]
+
+    async def _event(self, job: Obj, type_: str, reason: str, message: str) -> None:
+        await self.registry.event(job, type_, reason, message, component=COMPONENT)
