@@ -136,7 +136,7 @@ def _log_files(folder: Path, name: str) -> list[Path]:
 
     namespace, _, pod = name.rpartition("/")
     found = []
-    for row in Store(folder / "state.db").list("pods", namespace or None):
+    for row in Store(folder / "state.db").page("pods", namespace or None):
         meta = json.loads(row.body)["metadata"]
         if meta["name"].startswith(pod):
             found += sorted((folder / "pods" / meta["uid"] / "logs").glob("*.log"))

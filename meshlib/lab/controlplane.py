@@ -20,7 +20,7 @@ from typing import Any
 
 import meshlib
 from meshlib.errors import LabError, MeshlibError
-from meshlib.lab import bootstrap, network, pki, state
+from meshlib.lab import frontdoor, network, pki, state
 from meshlib.lab.api.allocation import Allocator
 from meshlib.lab.api.app import ApiApp
 from meshlib.lab.api.registry import Registry
@@ -101,17 +101,14 @@ async def run(home: Path, images: Path | None, kubernetes_version: str, port: in
     keys = pki.prepare(home / "pki", (network.LOOPBACK, subnet.cluster_ip(0)))
     registry = Registry(Store(home / "state.db"), Allocator(IPv4Network(subnet.service_cidr)))
 
-    def find(resource: str, namespace: str, name: str) -> dict[str, Any] | None:
-        return context.lookup(namespace)(resource, name)
-
-    issuer = TokenIssuer.from_pem(keys.key("sa").read_bytes(), find)
+    issuer = TokenIssuer.from_pem(keys.key("sa").read_bytes(), registry.find)
     ca_pem = keys.ca.read_bytes()
     context = Context(registry, home, subnet, table, ca_pem, issuer.mint, machine_capacity())
     kubelet = Kubelet(context)
     server = ApiServer(ApiApp(registry, kubelet, issuer=issuer, git_version=kubernetes_version))
     serving = await serve(server, choose_port(before, port), keys)
     context.server = server_url = f"https://{network.LOOPBACK}:{server.port}"
-    await bootstrap.objects(registry, subnet, server.port)
+    await frontdoor.objects(registry, subnet, server.port)
     await kubelet.register()
     pid, started_s = state.myself()
     now = state.ClusterState(

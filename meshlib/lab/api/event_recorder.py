@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -44,7 +44,7 @@ class EventRecorder:
         try:
             if known in self._names and await self._count(namespace, self._names[known], component):
                 return
-            name = f"{meta['name']}.{secrets.token_hex(8)}"
+            name = f"{meta['name']}.{time.time_ns():x}"  # as client-go: lists show them in order
             event = _event(regarding, name, namespace, type_, reason, message, component)
             await self._objects.create("events", namespace, event, manager=component)
         except StatusError as error:

@@ -115,8 +115,9 @@ async def bind(call: Call, _: Node | None, __: TokenIssuer | None) -> Response:
         live["spec"]["nodeName"] = node
 
     if not options.dry_run:
+        manager = call.write(options).manager
         await call.registry.modify(
-            "pods", call.target.namespace, name, assign, manager=call.write(options).manager
+            "pods", call.target.namespace, name, assign, subresource="binding", manager=manager
         )
     return json_response(success(201), 201, form=call.form)
 

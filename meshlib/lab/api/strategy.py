@@ -80,7 +80,11 @@ def prepare_update(kind: Kind, new: Obj, old: Obj, subresource: str | None) -> N
         new.pop("status", None)
     if kind.kind == "Namespace" and subresource != "finalize":
         new["spec"] = old.get("spec", {})
-    if kind.generation and subresource != "status" and _content(kind, new) != _content(kind, old):
+    if (
+        kind.generation
+        and subresource not in ("status", "binding")
+        and _content(kind, new) != _content(kind, old)
+    ):
         meta["generation"] = before.get("generation", 0) + 1
 
 

@@ -165,7 +165,7 @@ class Writer:
             self._validate(kind, new, old)
             self._allocator.complete(new, old, self._others("services", key))
         deletion.check_finalizers(kind, new, old)
-        self._validate(kind, new, old)
+        self._validate(kind, new, _bound(old, new) if subresource == "binding" else old)
         await self.validate(kind, "UPDATE", new, old, write, subresource or "")
         self._track(kind, old, new, write, subresource or "")
         if _same(new, old):
@@ -270,6 +270,11 @@ class Writer:
         if found:
             causes = [(each.field, each.reason, each.message) for each in found]
             raise invalid(kind.group, kind.kind, new["metadata"].get("name", ""), causes)
+
+
+def _bound(old: Obj, new: Obj) -> Obj:
+    """A pod as if it had been bound before: binding is the one write that may give a pod its node."""
+    return {**old, "spec": {**old["spec"], "nodeName": new["spec"].get("nodeName", "")}}
 
 
 def _set_type(kind: Kind, obj: Obj) -> None:

@@ -1,16 +1,16 @@
-"""The objects that every cluster has from the start."""
+"""The Service `kubernetes` of every cluster, with the lab's own addresses."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from meshlib.lab.api.bootstrap import bootstrap
 from meshlib.lab.api.errors import StatusError
 from meshlib.lab.api.registry import Registry
 from meshlib.lab.network import LOOPBACK, Subnet
 
 Obj = dict[str, Any]
 
-NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 MANAGER = "kube-apiserver"
 
 
@@ -58,13 +58,7 @@ def kubernetes_endpoints(port: int) -> Obj:
 
 async def objects(registry: Registry, subnet: Subnet, port: int) -> None:
     """Create what is missing; what shows the API server's port is brought up to date."""
-    for name in NAMESPACES:
-        await _ensure(
-            registry,
-            "namespaces",
-            None,
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}},
-        )
+    await bootstrap(registry)
     await _ensure(registry, "services", "default", kubernetes_service(subnet))
     await _ensure(registry, "endpointslices.discovery.k8s.io", "default", kubernetes_slice(port))
     await _ensure(registry, "endpoints", "default", kubernetes_endpoints(port))
