@@ -2,24 +2,163 @@
 
 from __future__ import annotations
 
-from .errors import StatusError
+from collections.abc import Iterator
+
+from meshlib.lab.schema.explain import component_name, components
+
+from .codec import decode, encode
+from .kind_table import KINDS
+from .kinds import Kind
+from .rbac import READ
 from .registry import Registry
 from .store import Obj
+from .strategy import now
+from .writes import Write
 
-NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 MANAGER = "kube-apiserver"
+NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
+CRDS = "customresourcedefinitions.apiextensions.k8s.io"
+RBAC = "rbac.authorization.k8s.io"
+PRIORITIES = {"system-cluster-critical": 2000000000, "system-node-critical": 2000001000}
+_CHANGE = ["create", "delete", "deletecollection", "patch", "update"]
+_DEFAULTING = {"rbac.authorization.kubernetes.io/autoupdate": "true"}
 
 
 async def bootstrap(registry: Registry) -> None:
-    """Create what is missing: the four namespaces."""
+    """Create what is missing: namespaces, roles, priority classes, and the definitions of Istio's kinds."""
     for name in NAMESPACES:
-        await _ensure(registry, "namespaces", None, {"metadata": {"name": name}})
+        await _ensure(registry, "namespaces", {"metadata": {"name": name}})
+    for name, value in PRIORITIES.items():
+        obj = {"metadata": {"name": name}, "value": value, "description": "Used for system critical pods."}
+        await _ensure(registry, "priorityclasses.scheduling.k8s.io", obj)
+    for role in cluster_roles():
+        await _ensure(registry, f"clusterroles.{RBAC}", role)
+    await _ensure(registry, f"clusterrolebindings.{RBAC}", masters_binding())
+    for kind in KINDS:
+        if kind.custom and registry.find(CRDS, None, kind.resource) is None:
+            await _define(registry, kind)
 
 
-async def _ensure(registry: Registry, resource: str, namespace: str | None, obj: Obj) -> None:
-    try:
-        registry.get(resource, namespace, obj["metadata"]["name"])
-    except StatusError as error:
-        if error.status != 404:
-            raise
-        await registry.create(resource, namespace, obj, manager=MANAGER)
+def cluster_roles() -> Iterator[Obj]:
+    """cluster-admin, and the three roles that users bind: admin, edit and view."""
+    everything = [
+        {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
+        {"nonResourceURLs": ["*"], "verbs": ["*"]},
+    ]
+    yield _role("cluster-admin", everything)
+    groups: dict[str, list[str]] = {}
+    for kind in KINDS:
+        if kind.namespaced and not kind.virtual and kind.group != RBAC and kind.plural != "secrets":
+            parts = [f"{kind.plural}/{part.name}" for part in kind.subresources if part.name in _SEEN]
+            groups.setdefault(kind.group, []).extend([kind.plural, *parts])
+    seen = [{"apiGroups": [group], "resources": found, "verbs": READ} for group, found in groups.items()]
+    changed = [{**each, "verbs": _CHANGE} for each in seen]
+    secrets = [
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": [*READ, *_CHANGE]},
+        {
+            "apiGroups": [""],
+            "resources": ["pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "services/proxy"],
+            "verbs": ["get", *_CHANGE],
+        },
+        {"apiGroups": [""], "resources": ["pods/eviction"], "verbs": ["create"]},
+    ]
+    roles = [{"apiGroups": [RBAC], "resources": ["roles", "rolebindings"], "verbs": [*READ, *_CHANGE]}]
+    namespaces = [{"apiGroups": [""], "resources": ["namespaces"], "verbs": READ}]
+    yield _role("view", [*seen, *namespaces])
+    yield _role("edit", [*seen, *namespaces, *changed, *secrets])
+    yield _role("admin", [*seen, *namespaces, *changed, *secrets, *roles])
+
+
+_SEEN = ("log", "scale", "status")
+
+
+def masters_binding() -> Obj:
+    """What gives the admin certificate all rights."""
+    return {
+        **_role("cluster-admin", None),
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"apiGroup": RBAC, "kind": "Group", "name": "system:masters"}],
+    }
+
+
+def definition(kind: Kind) -> Obj:
+    """The CustomResourceDefinition of a kind of the table."""
+    names: Obj = {
+        "kind": kind.kind,
+        "listKind": f"{kind.kind}List",
+        "plural": kind.plural,
+        "singular": kind.singular,
+        "categories": list(kind.categories),
+    }
+    if kind.short_names:
+        names["shortNames"] = list(kind.short_names)
+    return {
+        "metadata": {"name": kind.resource},
+        "spec": {
+            "group": kind.group,
+            "names": names,
+            "scope": "Namespaced" if kind.namespaced else "Cluster",
+            "conversion": {"strategy": "None"},
+            "versions": [_version(kind, each) for each in kind.versions],
+        },
+    }
+
+
+def _version(kind: Kind, version: str) -> Obj:
+    ref = kind.at(version)
+    schema = decode(encode(components([ref])[component_name(ref) or ""]))
+    shown = {key: schema[key] for key in ("type", "properties", "required") if key in schema}
+    shown["properties"] = {**shown["properties"], "metadata": {"type": "object"}}
+    columns = [
+        {"name": each.name, "type": each.type, "jsonPath": each.path}
+        | ({"description": each.description} if each.description else {})
+        for each in kind.columns
+    ]
+    return {
+        "name": version,
+        "served": True,
+        "storage": version == kind.version,
+        "schema": {"openAPIV3Schema": shown},
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": columns,
+    }
+
+
+async def _define(registry: Registry, kind: Kind) -> None:
+    made = definition(kind)
+    await _ensure(registry, CRDS, made)
+    stamp = now()
+
+    def accept(live: Obj) -> None:
+        reasons = (
+            ("NamesAccepted", "NoConflicts", "no conflicts found"),
+            ("Established", "InitialNamesAccepted", "the initial names have been accepted"),
+        )
+        live["status"] = {
+            "acceptedNames": made["spec"]["names"],
+            "storedVersions": [kind.version],
+            "conditions": [
+                {
+                    "type": type_,
+                    "status": "True",
+                    "reason": reason,
+                    "message": message,
+                    "lastTransitionTime": stamp,
+                }
+                for type_, reason, message in reasons
+            ],
+        }
+
+    await registry.modify(CRDS, None, kind.resource, accept, subresource="status", manager=MANAGER)
+
+
+def _role(name: str, rules: list[Obj] | None) -> Obj:
+    labels = {"kubernetes.io/bootstrapping": "rbac-defaults"}
+    metadata = {"name": name, "annotations": _DEFAULTING, "labels": labels}
+    return {"metadata": metadata} if rules is None else {"metadata": metadata, "rules": rules}
+
+
+async def _ensure(registry: Registry, resource: str, obj: Obj) -> None:
+    if registry.find(resource, None, obj["metadata"]["name"]) is None:
+        kind = registry.kinds.resource(resource)
+        await registry.writer.create(kind, None, obj, Write(MANAGER, system=True))

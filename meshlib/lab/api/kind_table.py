@@ -6,7 +6,8 @@ Istio 1.30.  A row is: group, versions (preferred first), kind, plural, short na
 Marks: `cluster` (not namespaced), `all` and `ext` (categories), `gen` (counts generations), `object` (DELETE
 answers with the object), `put` (PUT may create), `versioned` (PUT
 must carry a resourceVersion), `virtual` (asked and answered in one POST, never stored),
-`refuse=…` (objects cannot be created; the word is a key of REFUSALS), and the names of subresources.
+`refuse=…` (users cannot create, change or delete
+objects; the word is a key of REFUSALS), and the names of subresources.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ autoscaling  v2,v1  HorizontalPodAutoscaler  horizontalpodautoscalers  hpa  all 
 policy  v1  PodDisruptionBudget   poddisruptionbudgets    pdb     gen status
 admissionregistration.k8s.io  v1  MutatingWebhookConfiguration    mutatingwebhookconfigurations    -  ext cluster gen versioned
 admissionregistration.k8s.io  v1  ValidatingWebhookConfiguration  validatingwebhookconfigurations  -  ext cluster gen versioned
-apiextensions.k8s.io  v1  CustomResourceDefinition  customresourcedefinitions  crd,crds  ext cluster gen status versioned
+apiextensions.k8s.io  v1  CustomResourceDefinition  customresourcedefinitions  crd,crds  ext cluster gen refuse=crd status versioned
 coordination.k8s.io   v1  Lease          leases          -   put versioned
 discovery.k8s.io      v1  EndpointSlice  endpointslices  -   gen
 events.k8s.io         v1  Event          events          ev  put
@@ -80,6 +81,7 @@ extensions.istio.io  v1alpha1             WasmPlugin             wasmplugins    
 """
 
 REFUSALS = {
+    "crd": "the embedded lab serves Istio's custom resources only, as they are",
     "quota": "the embedded lab enforces no quotas and limits",
     "storage": "the embedded lab has no volumes that outlive a pod",
     "controller": "the embedded lab runs no controller for it",

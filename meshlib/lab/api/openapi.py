@@ -13,9 +13,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from meshlib.lab.schema import KindRef, openapi
-from meshlib.lab.schema.nodes import META, Node
-from meshlib.lab.schema.tables import resolve, schema
+from meshlib.lab.schema import KindRef
+from meshlib.lab.schema.explain import components
 
 from .codec import encode
 from .discovery import all_group_versions
@@ -26,9 +25,7 @@ from .request import not_acceptable
 from .responses import json_response, raw_response
 
 Doc = dict[str, Any]
-_REF, _V3_REF = "#/$defs/", "#/components/schemas/"
 _KIND_KEY = "x-kubernetes-group-version-kind"
-_META_NAME = f"{META}ObjectMeta"
 # HTTP method, verb, x-kubernetes-action
 _COLLECTION = (
     ("get", "list", "list"),
@@ -80,97 +77,17 @@ class OpenApi:
 def document(group: str, version: str, git_version: str) -> Doc:
     """The OpenAPI v3 document of a group and version."""
     kinds = [kind for kind in KINDS if kind.group == group and version in kind.versions]
-    schemas: Doc = {}
-    for kind in kinds:
-        _add(schemas, kind, version)
     paths = {path: item for kind in kinds for path, item in _paths(kind, version)}
     return {
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": git_version},
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": components(kind.at(version) for kind in kinds)},
     }
 
 
 def _name(group: str, version: str) -> str:
     return f"apis/{group}/{version}" if group else f"api/{version}"
-
-
-def _add(schemas: Doc, kind: Kind, version: str) -> None:
-    """The schema of a kind and of everything that it refers to."""
-    ref = kind.at(version)
-    if kind.custom:
-        name = f"{'.'.join(reversed(kind.group.split('.')))}.{version}.{kind.kind}"
-        schemas[name] = {**_written_out(schema(ref)), _KIND_KEY: [_kind_map(ref)]}
-    else:
-        name = openapi.definition_name(ref) or ""
-        if not name:
-            return
-        schemas[name] = _v3(openapi.described(name))
-    waiting = [name]
-    while waiting:
-        for used in set(_references(schemas[waiting.pop()])):
-            if used not in schemas:
-                schemas[used] = _v3(openapi.described(used))
-                waiting.append(used)
-
-
-def _references(part: Any) -> Iterator[str]:
-    if isinstance(part, dict):
-        if isinstance(ref := part.get("$ref"), str):
-            yield ref.removeprefix(_V3_REF)
-        for each in part.values():
-            yield from _references(each)
-    elif isinstance(part, list):
-        for each in part:
-            yield from _references(each)
-
-
-def _v3(part: Any) -> Any:
-    """A JSON schema of the published document as OpenAPI v3 has it: no null types, references elsewhere."""
-    if isinstance(part, list):
-        return [_v3(each) for each in part]
-    if not isinstance(part, dict):
-        return part
-    made = {key: _v3(value) for key, value in part.items() if key not in ("$ref", "type", "enum")}
-    if isinstance(ref := part.get("$ref"), str):
-        target = {"$ref": ref.replace(_REF, _V3_REF)}
-        return {"allOf": [target], **made} if made else target
-    if isinstance(part.get("$ref"), dict):  # a property of that name
-        made["$ref"] = _v3(part["$ref"])
-    kinds = part.get("type")
-    if isinstance(kinds, list):
-        made["type"] = next((each for each in kinds if each != "null"), "object")
-    elif kinds is not None:
-        made["type"] = _v3(kinds)
-    if isinstance(part.get("enum"), dict):
-        made["enum"] = _v3(part["enum"])
-    return made
-
-
-def _written_out(node: Node | None) -> Doc:
-    """An Istio schema without references but that to ObjectMeta, as a CustomResourceDefinition has it."""
-    if node is None:
-        return {"type": "object"}
-    if node.definition == _META_NAME:
-        return {"allOf": [{"$ref": _V3_REF + _META_NAME}]}
-    node = resolve(node)
-    made: Doc = {"type": node.kind} if node.kind else {}
-    if node.properties is not None:
-        made["properties"] = {key: _written_out(each) for key, each in node.properties.items()}
-    if node.items is not None:
-        made["items"] = _written_out(node.items)
-    if node.values is not None:
-        made["additionalProperties"] = _written_out(node.values)
-    if node.required:
-        made["required"] = list(node.required)
-    if node.enum:
-        made["enum"] = list(node.enum)
-    if node.int_or_string:
-        made["x-kubernetes-int-or-string"] = True
-    if node.open:
-        made["x-kubernetes-preserve-unknown-fields"] = True
-    return made
 
 
 def _paths(kind: Kind, version: str) -> Iterator[tuple[str, Doc]]:

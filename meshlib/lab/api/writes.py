@@ -30,7 +30,7 @@ MUST_HAVE_VERSION = (
 class Write:
     """Who writes and how.  `version` is the API version of the request; `warnings`
     collects texts for the caller; `manager` owns the fields that change, unless `track` is false; `replace`
-    is a PUT.
+    is a PUT; `system` may write what the lab refuses to users.
     """
 
     manager: str
@@ -38,6 +38,7 @@ class Write:
     dry_run: bool = False
     operation: str = "Update"
     replace: bool = False
+    system: bool = False
     track: bool = True
     warnings: list[str] = field(default_factory=list)
     user: dict[str, Any] = field(
@@ -76,8 +77,7 @@ class Writer:
         else:
             meta.pop("namespace", None)
         shown = meta.get("name") or meta.get("generateName") or "Unknown"
-        if kind.refusal:
-            raise forbidden(kind.plural, kind.group, shown, kind.refusal)
+        _refuse(kind, shown, write)
         if kind.namespaced:
             self._check_namespace(kind, meta["namespace"], shown)
         if not meta.get("name") and meta.get("generateName"):
@@ -139,6 +139,8 @@ class Writer:
         _set_type(kind, new)
         strategy.decode_text(kind, new)
         name = old["metadata"]["name"]
+        if subresource is None:
+            _refuse(kind, name, write)
         if meta.get("uid") and meta["uid"] != old["metadata"]["uid"]:
             why = (
                 f"Precondition failed: UID in precondition: {meta['uid']}, "
@@ -190,6 +192,7 @@ class Writer:
             if row is None:
                 raise not_found(kind.plural, kind.group, name)
             old = whole(kind, row.body)
+            _refuse(kind, name, write)
             deletion.check_preconditions(kind, old, options)
             await self.validate(kind, "DELETE", None, old, write, "")
             obj = deepcopy(old)
@@ -275,6 +278,12 @@ class Writer:
 def _bound(old: Obj, new: Obj) -> Obj:
     """A pod as if it had been bound before: binding is the one write that may give a pod its node."""
     return {**old, "spec": {**old["spec"], "nodeName": new["spec"].get("nodeName", "")}}
+
+
+def _refuse(kind: Kind, name: str, write: Write) -> None:
+    """Raises StatusError 403 for kinds whose objects users cannot have here."""
+    if kind.refusal and not write.system:
+        raise forbidden(kind.plural, kind.group, name, kind.refusal)
 
 
 def _set_type(kind: Kind, obj: Obj) -> None:
