@@ -145,7 +145,8 @@ def apply(kind: KindRef, live: Obj | None, applied: Obj, *, manager: str, force:
     owners = [owner for owner in owners if owner is not previous] + [mine]
     merged: Obj = _merge(root, before, applied)
     if previous is not None:
-        _drop(root, merged, previous.fields - _with_parents(owners))
+        kept = _with_parents(owners)
+        _drop(root, merged, previous.fields - kept, kept)
     change = compare(root, before, merged)
     written = frozenset(change.written) - _NOT_OWNED
     conflicts = [(owner, sorted(owner.fields & written)) for owner in owners if owner is not mine]
@@ -208,31 +209,37 @@ def _merge(node: Node, old: Any, new: Any) -> Any:
     return copy.deepcopy(new)
 
 
-def _drop(node: Node, obj: Obj, gone: FieldSet | set[Path]) -> None:
-    """Remove the paths from the object, in place, and the containers that end up empty by it."""
-    for path in sorted(gone, key=len, reverse=True):
-        _drop_one(node, obj, path)
+def _drop(node: Node, obj: Obj, gone: FieldSet, kept: set[Path]) -> None:
+    """Remove the paths from the object, in place, and containers that end up empty by it unless they are
+    `kept`.
+    """
+    for path in sorted(gone, key=len):
+        _drop_one(node, obj, path, (), kept)
 
 
-def _drop_one(node: Node, value: Any, path: Path) -> bool:
+def _drop_one(node: Node, value: Any, path: Path, at: Path, kept: set[Path]) -> bool:
+    """Whether something was there to remove; what changes on the way is copied first."""
     head, rest = path[0], path[1:]
+    here = (*at, head)
     if isinstance(value, dict) and head.startswith("f:"):
         key = head[2:]
         if key not in value:
             return False
-        copied = copy.copy(value[key]) if rest else None
-        if not rest or (_drop_one(child(node, key)[0], copied, rest) and not copied):
+        inner = copy.copy(value[key])
+        if rest and not _drop_one(child(node, key)[0], inner, rest, here, kept):
+            return False
+        if not rest or (not inner and here not in kept):
             del value[key]
         else:
-            value[key] = copied
+            value[key] = inner
         return True
     if isinstance(value, list):
         for index, entry in enumerate(value):
             if element(node, entry) == head:
-                copied = copy.copy(entry)
+                inner = copy.copy(entry)
                 if not rest:
                     del value[index]
-                elif _drop_one(node.items or Node(), copied, rest):
-                    value[index] = copied
+                elif _drop_one(node.items or Node(), inner, rest, here, kept):
+                    value[index] = inner
                 return True
     return False

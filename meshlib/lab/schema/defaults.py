@@ -7,6 +7,7 @@ so that a container has the same defaults in a Pod, a Deployment and a Job.
 
 from __future__ import annotations
 
+import base64
 import copy
 from collections.abc import Callable
 from typing import Any
@@ -258,6 +259,12 @@ def _node_status(obj: Obj) -> None:
         obj["allocatable"] = dict(obj["capacity"])
 
 
+def _secret(obj: Obj) -> None:
+    """`stringData` is a way to write `data`, never stored."""
+    for key, text in (obj.pop("stringData", None) or {}).items():
+        obj.setdefault("data", {})[key] = base64.b64encode(text.encode()).decode()
+
+
 def _network_policy(obj: Obj) -> None:
     if not obj.get("policyTypes"):
         obj["policyTypes"] = ["Ingress", "Egress"] if obj.get("egress") else ["Ingress"]
@@ -284,6 +291,7 @@ _FUNCTIONS: dict[str, Callable[[Obj], None]] = {
     "core.v1.Service": _service,
     "core.v1.Namespace": _namespace,
     "core.v1.NodeStatus": _node_status,
+    "core.v1.Secret": _secret,
     "apps.v1.DeploymentStrategy": _deployment_strategy,
     "apps.v1.DaemonSetUpdateStrategy": _daemon_set_strategy,
     "apps.v1.StatefulSetUpdateStrategy": _stateful_set_strategy,

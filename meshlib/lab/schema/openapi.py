@@ -68,11 +68,6 @@ def _names_by_kind() -> dict[KindRef, str]:
     return found
 
 
-def kinds() -> list[KindRef]:
-    """Every kind that has a definition of its own, in the order of the document."""
-    return list(_names_by_kind())
-
-
 def definition_name(kind: KindRef) -> str | None:
     """The full name of the definition of a built-in kind, None for any other."""
     return _names_by_kind().get(kind)

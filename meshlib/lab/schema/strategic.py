@@ -102,7 +102,7 @@ def _merge_value(old: Any, new: Any, node: Node, order: Any) -> Any:
 def _merge_list(old: list[Any], new: list[Any], node: Node, order: Any) -> list[Any]:
     if node.merge_key is None:
         merged = [*old, *(each for each in new if each not in old)]
-        return _ordered(merged, order, node, old) if order is not None else merged
+        return _ordered(_ordered(merged, new, node, old), order, node, old)
     key, item = node.merge_key, node.items or _ANYTHING
     if any(isinstance(entry, dict) and entry.get(PATCH) == "replace" for entry in new):
         return [
@@ -111,7 +111,7 @@ def _merge_list(old: list[Any], new: list[Any], node: Node, order: Any) -> list[
             if not (isinstance(entry, dict) and entry.get(PATCH) == "replace")
         ]
     result = list(old)
-    added: list[Any] = []
+    kept: list[Obj] = []
     for entry in new:
         if not isinstance(entry, dict):
             raise PatchError(400, f"expected an object in the list, found {entry!r}")
@@ -123,13 +123,13 @@ def _merge_list(old: list[Any], new: list[Any], node: Node, order: Any) -> list[
         if entry.get(PATCH) == "delete":
             result = [each for each in result if not _has(each, key, entry[key])]
             continue
+        kept.append(entry)
         at = next((i for i, each in enumerate(result) if _has(each, key, entry[key])), None)
         if at is None:
-            added.append(_merge_map({}, entry, item))
+            result.append(_merge_map({}, entry, item))
         else:
             result[at] = _merge_map(result[at], entry, item)
-    merged = [*added, *result]
-    return _ordered(merged, order, node, old) if order is not None else merged
+    return _ordered(_ordered(result, kept, node, old), order, node, old)
 
 
 def _has(entry: Any, key: str, value: Any) -> bool:
@@ -137,26 +137,31 @@ def _has(entry: Any, key: str, value: Any) -> bool:
 
 
 def _ordered(merged: list[Any], order: Any, node: Node, old: list[Any]) -> list[Any]:
-    """What `$setElementOrder` names in that order; other entries keep their place among the old."""
+    """The entries that `order` names in its order, the others put among them as they stood in the old list.
+
+    An entry goes before the first one of the named that it preceded in the old list; one that the old list
+    did not have comes before all that it cannot be compared with. So new entries come first. None orders
+    nothing.
+    """
+    if order is None:
+        return merged
     if not isinstance(order, list):
         raise PatchError(400, f"{ORDER} must be a list")
     key = node.merge_key
 
-    def identity(entry: Any) -> Any:
+    def identity(entry: Any) -> str:
         return repr(entry.get(key)) if key is not None and isinstance(entry, dict) else repr(entry)
 
-    wanted = {identity(entry): position for position, entry in enumerate(order)}
-    before = {identity(entry): position for position, entry in enumerate(old)}
-    named = sorted(
-        (each for each in merged if identity(each) in wanted), key=lambda each: wanted[identity(each)]
-    )
+    wanted = {identity(entry): position for position, entry in reversed(list(enumerate(order)))}
+    before = {identity(entry): position for position, entry in reversed(list(enumerate(old)))}
+    named = [each for each in merged if identity(each) in wanted]
+    named.sort(key=lambda each: wanted[identity(each)])
     others = [each for each in merged if identity(each) not in wanted]
+    others.sort(key=lambda each: before.get(identity(each), len(old)))
     result: list[Any] = []
     for entry in named:
         place = before.get(identity(entry))
-        while others and (place is None or before.get(identity(others[0]), -1) < place):
-            if place is None:
-                break
+        while others and place is not None and before.get(identity(others[0]), len(old)) < place:
             result.append(others.pop(0))
         result.append(entry)
     return [*result, *others]

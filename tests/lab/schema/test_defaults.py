@@ -134,6 +134,12 @@ def test_services(spec: dict[str, Any], added: dict[str, Any]) -> None:
     }
 
 
+def test_string_data_becomes_data() -> None:
+    secret = {"metadata": {}, "data": {"a": "b2xk", "b": "b2xk"}, "stringData": {"a": "new"}}
+    obj = defaulted(KindRef("", "v1", "Secret"), secret)
+    assert obj == {"metadata": {}, "data": {"a": "bmV3", "b": "b2xk"}, "type": "Opaque"}
+
+
 def test_a_service_port() -> None:
     obj = defaulted(SERVICE, {"metadata": {}, "spec": {"ports": [{"port": 80}]}})
     assert obj["spec"]["ports"] == [{"port": 80, "protocol": "TCP", "targetPort": 80}]
