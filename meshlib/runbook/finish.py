@@ -11,7 +11,6 @@ from pathlib import Path
 
 from meshlib.runbook import folders, history, index, record
 from meshlib.runbook.masking import Masker
-from meshlib.runbook.notebooks import Step
 
 logger = logging.getLogger("meshlib.run")
 
@@ -71,12 +70,3 @@ def write_pages(folder: Path, manifest: record.Manifest, results: record.Results
     runs = folders.runs(folder.parent)
     index.write(folder, manifest, results, history.regression(runs, manifest.parameters_digest))
     history.write(folder.parent)
-
-
-def still_to_do(steps: list[Step], earlier: Path, manifest: record.Manifest) -> list[Step]:
-    """The steps from the first one that the earlier run does not show as good."""
-    manifest.resumed_from = earlier.name
-    before = record.load(earlier / "manifest.json", record.Manifest)
-    good = {step.name for step in before.steps if step.outcome in ("passed", "skipped")}
-    first = next((number for number, step in enumerate(steps) if step.name not in good), len(steps))
-    return steps[first:]

@@ -6,7 +6,6 @@ at the end.  If the pipe closes without `done`, the runner was killed.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -72,17 +71,10 @@ def watch(lines: Iterable[str]) -> int:
 
 
 def end_lab(home: Path) -> None:
-    """Ends the lab of `home` by the pid that its cluster.json names, and deletes the folder."""
-    import psutil
+    """Ends the lab of `home` and deletes the folder."""
+    from meshlib.lab import cluster
 
-    with suppress(OSError, ValueError, KeyError, psutil.NoSuchProcess):
-        root = psutil.Process(int(json.loads((home / "cluster.json").read_text(encoding="utf-8"))["pid"]))
-        if root.environ().get("MESHLIB_HOME", str(home)) == str(home):
-            family = [root, *root.children(recursive=True)]
-            root.terminate()
-            _, alive = psutil.wait_procs(family, timeout=10)
-            for process in alive:
-                process.kill()
+    cluster.stop(home)
     shutil.rmtree(home, ignore_errors=True)
 
 

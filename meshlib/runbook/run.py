@@ -25,6 +25,7 @@ from meshlib.runbook import (
     progress,
     record,
     report,
+    state,
     strict_yaml,
     surroundings,
     target,
@@ -94,6 +95,7 @@ class Run:
         self.start_s, self.start_wall_s = clock.monotonic_s(), clock.wall_s()
         self.folder = folders.create(request.out, clock)
         self._pages = ThreadPoolExecutor(1, thread_name_prefix="pages")
+        self.earlier: Path | None = None
         self.manifest = self._manifest()
         self.save()
 
@@ -156,25 +158,28 @@ class Run:
     def _steps(self) -> list[notebooks.Step]:
         every = notebooks.discover(self.request.notebooks)
         steps = notebooks.select(every, self.request.only, self.request.first)
-        if self.request.resume:
-            steps = finish.still_to_do(
-                steps, folders.find(self.request.out, self.request.resume), self.manifest
-            )
         names = {step.name for step in steps}
         self.manifest.steps = [
             record.StepRecord(name=s.name, title=s.title, outcome="not-run" if s.name in names else "skipped")
             for s in every
         ]
+        if self.request.resume:
+            try:
+                self.earlier = folders.find(self.request.out, self.request.resume)
+            except FileNotFoundError as error:
+                raise ParameterError([f"--resume {self.request.resume}: {error.strerror}"]) from error
+            self.manifest.resumed_from = self.earlier.name
         return steps
 
     def _run(self, steps: list[notebooks.Step], supervisor: Supervisor, stack: ExitStack) -> tuple[str, str]:
         if problems := [problem for step in steps for problem in step.problems]:
             self.manifest.findings = problems
             return "invalid-notebook", problems[0]
+        before = record.load(self.earlier / "manifest.json", record.Manifest) if self.earlier else None
         leash = Leash(self.folder / "run.log")
         stack.callback(leash.let_go)
         leash.tell(f"folder {self.folder}")
-        lab = target.prepare(self.values, self.request.keep_lab, leash)
+        lab = target.prepare(self.values, self.request.keep_lab, leash, before.target if before else None)
         stack.callback(lab.stop)
         self.manifest.target = lab.record
         stack.enter_context(locks.acquire(lab.lock_name, self.manifest.run_id))
@@ -183,10 +188,16 @@ class Run:
             clock=self.clock, progress=progress.reporter(self.out), snapshot=lab.snapshot,
         )  # fmt: skip
         stack.callback(runner.close)
-        if steps:
+        if steps and before is None:
             runner.warm(steps[0])
         lab.start(supervisor)
         entries = {entry.name: entry for entry in self.manifest.steps}
+        if before is not None:
+            done = state.first_to_do([step.name for step in steps], before.steps, lab.snapshot())
+            for step in steps[:done]:
+                entries[step.name].outcome = "skipped"
+                entries[step.name].reason = f"passed in {before.run_id}"
+            steps = steps[done:]
 
         def after(entry: record.StepRecord) -> None:
             self.save()

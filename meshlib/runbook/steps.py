@@ -15,6 +15,7 @@ from meshlib.runbook.kernels import Kernel, KernelMissing
 from meshlib.runbook.leash import Leash
 from meshlib.runbook.masking import Masker
 from meshlib.runbook.notebooks import Step
+from meshlib.runbook.state import State, difference
 from meshlib.runbook.supervise import Stopped, Supervisor
 
 logger = logging.getLogger("meshlib.run")
@@ -42,7 +43,7 @@ class StepRunner:
         leash: Leash,
         clock: Clock,
         progress: Progress,
-        snapshot: Callable[[], dict[str, list[str]]],
+        snapshot: Callable[[], State],
     ) -> None:
         self.folder, self.values, self.env = folder, values, env
         self.masker, self.supervisor, self.leash = masker, supervisor, leash
@@ -155,14 +156,3 @@ def run_all(runner: StepRunner, steps: Sequence[Step], entries: Mapping[str, rec
         if entry.outcome != "passed":
             return entry.outcome, f"{step.name}: {entry.reason}"
     return "passed", ""
-
-
-def difference(before: Mapping[str, list[str]], after: Mapping[str, list[str]]) -> list[str]:
-    """What came (`+`) and went (`-`) between two snapshots, one line an object."""
-    lines: list[str] = []
-    for kind in sorted({*before, *after}):
-        old, new = set(before.get(kind, ())), set(after.get(kind, ()))
-        lines += [f"- {kind} {name}" for name in sorted(old - new)] + [
-            f"+ {kind} {name}" for name in sorted(new - old)
-        ]
-    return lines

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from meshlib import home
-from meshlib.parameters import TABLE, Value
+from meshlib.lab import cluster as lab_cluster
+from meshlib.parameters import TABLE, Config, Value
 from meshlib.runbook import record
 from meshlib.runbook.leash import Leash
+from meshlib.runbook.state import Eye, State
 from meshlib.runbook.supervise import Stopped, Supervisor
 
 
@@ -26,26 +26,32 @@ class Cluster:
         name = str(values["kubeconfig"] or os.environ.get("KUBECONFIG") or "~/.kube/config")
         self.lock_name = f"{values['context']}@{Path(name).expanduser()}"
         self.record = record.Target(target=str(values["target"]), context=str(values["context"]))
+        self.eye = Eye(Config(values))
 
     def start(self, supervisor: Supervisor) -> None:
-        """Makes it ready; a cluster that is there already needs nothing."""
+        """Makes it ready, and puts what it is into `record`."""
+        self.record.server, self.record.kubernetes = self.eye.about()
 
     def stop(self) -> None:
         """Gives back what `start` took."""
 
-    def snapshot(self) -> dict[str, list[str]]:
+    def snapshot(self) -> State:
         """The objects that the runbook is about, by kind; empty where the cluster does not answer."""
-        return {}
+        return self.eye.snapshot() if self.record.server else {}
 
 
 class NamedLab(Cluster):
-    """The embedded lab of $MESHLIB_HOME, which somebody else starts and stops."""
+    """An embedded lab that somebody else starts and stops."""
 
-    def __init__(self, values: Mapping[str, Value]) -> None:
+    def __init__(self, values: Mapping[str, Value], folder: Path) -> None:
         super().__init__(values)
-        self.lock_name = str(home.lab_home())
+        self.lock_name = str(folder)
         self.env = {home.ENV: self.lock_name}
         self.record.home = self.lock_name
+
+    def start(self, supervisor: Supervisor) -> None:
+        if (Path(self.record.home) / "kubeconfig").exists():
+            super().start(supervisor)
 
 
 class PrivateLab(Cluster):
@@ -53,35 +59,40 @@ class PrivateLab(Cluster):
 
     def __init__(self, values: Mapping[str, Value], keep: bool, leash: Leash) -> None:
         super().__init__(values)
-        self.home = Path(tempfile.mkdtemp(prefix="meshlib-lab-"))
+        self.home = Path(tempfile.mkdtemp(prefix="meshlib-lab-")).resolve()
         self.keep, self.lock_name = keep, str(self.home)
         self.env = {home.ENV: str(self.home)}
         self.record.home, self.record.private, self.record.kept = str(self.home), True, keep
-        self._cluster: Any = None
         if not keep:
             leash.tell(f"lab {self.home}")
 
     def start(self, supervisor: Supervisor) -> None:
-        cluster = importlib.import_module("meshlib.lab.cluster")
+        os.environ[home.ENV] = str(self.home)  # the parameters' own kubeconfig_path asks for it
         with ThreadPoolExecutor(1) as pool:
-            starting = pool.submit(cluster.start, self.home)
-            self._cluster = supervisor.wait(starting, lambda why: None, lambda: None)
+            supervisor.wait(pool.submit(lab_cluster.start, self.home), lambda why: None, lambda: None)
         if why := supervisor.why_stop():
             raise Stopped(why)
+        super().start(supervisor)
 
     def stop(self) -> None:
-        if self.keep:
-            return
-        if self._cluster is not None:
-            self._cluster.stop()
-        shutil.rmtree(self.home, ignore_errors=True)
+        os.environ.pop(home.ENV, None)
+        if not self.keep:
+            lab_cluster.stop(self.home)
+            shutil.rmtree(self.home)
 
 
-def prepare(values: Mapping[str, Value], keep_lab: bool, leash: Leash) -> Cluster:
-    """The cluster that the parameters name, not yet started."""
+def prepare(
+    values: Mapping[str, Value], keep_lab: bool, leash: Leash, earlier: record.Target | None
+) -> Cluster:
+    """The cluster that the parameters name, not yet started; a resumed run goes back to the lab that was kept."""
     if values["target"] == "kubeconfig":
         return Cluster(values)
-    return NamedLab(values) if os.environ.get(home.ENV) else PrivateLab(values, keep_lab, leash)
+    if os.environ.get(home.ENV):
+        return NamedLab(values, home.lab_home())
+    if earlier is not None and earlier.kept and Path(earlier.home).is_dir():
+        os.environ[home.ENV] = earlier.home
+        return NamedLab(values, Path(earlier.home))
+    return PrivateLab(values, keep_lab, leash)
 
 
 def secrets(values: Mapping[str, Value]) -> list[str]:
