@@ -71,4 +71,5 @@ def environment(manifest: Manifest) -> list[tuple[str, str]]:
 def files(folder: Path) -> list[str]:
     """What there is to download, relative to the page."""
     fixed = [name for name in ("manifest.json", "results.json", "run.log") if (folder / name).exists()]
-    return fixed + [f"tables/{path.name}" for path in sorted(folder.glob("tables/*.csv"))]
+    more = [*sorted(folder.glob("tables/*.csv")), *sorted(folder.glob("lab-logs/*"))]
+    return fixed + [str(path.relative_to(folder)) for path in more]

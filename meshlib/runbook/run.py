@@ -204,7 +204,10 @@ class Run:
             if self.request.html and entry.notebook:
                 self._pages.submit(self._page, entry)
 
-        return run_all(runner, steps, entries, after)
+        ending = run_all(runner, steps, entries, after)
+        if ending[0] != "passed":
+            lab.save_logs(self.folder, self.masker)
+        return ending
 
     def _page(self, entry: record.StepRecord) -> None:
         try:

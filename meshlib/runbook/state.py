@@ -87,8 +87,8 @@ def difference(before: Mapping[str, list[str]], after: Mapping[str, list[str]]) 
 def first_to_do(order: Sequence[str], before: Sequence[StepRecord], now: Mapping[str, list[str]]) -> int:
     """Where to go on: the index in `order` of the first step to run again.
 
-    A step counts as done if the earlier run shows it as passed, and everything that it added and that was still
-    there after the last passed step is there now.  Pods do not count, their names change.
+    A step counts as done if the earlier run shows it as passed, and what it added is there now, unless a
+    later passed step removed it.  Pods do not count, their names change.
     """
     records = {record.name: record for record in before}
     good = 0

@@ -139,17 +139,18 @@ class StepRunner:
 def run_all(runner: StepRunner, steps: Sequence[Step], entries: Mapping[str, record.StepRecord],
             after: Callable[[record.StepRecord], None]) -> tuple[str, str]:  # fmt: skip
     """Runs `steps` until one does not pass; `after` is called after each.  Returns (outcome, reason)."""
+    state = runner.snapshot()
     for number, step in enumerate(steps):
         entry = entries[step.name]
         runner.progress.begin(number + 1, len(steps), entry)
-        entry.state_before = runner.snapshot()
+        entry.state_before = state
         try:
             runner.supervisor.check()
             runner.run(step, steps[number + 1] if number + 1 < len(steps) else None, entry)
         except Stopped as stop:
             entry.outcome = "not-run"
             return stop.outcome, f"stopped before {step.name}"
-        entry.state_after = runner.snapshot()
+        entry.state_after = state = runner.snapshot()
         entry.state_diff = difference(entry.state_before, entry.state_after)
         runner.progress.end(entry)
         after(entry)

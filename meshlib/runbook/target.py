@@ -14,6 +14,8 @@ from meshlib.lab import cluster as lab_cluster
 from meshlib.parameters import TABLE, Config, Value
 from meshlib.runbook import record
 from meshlib.runbook.leash import Leash
+from meshlib.runbook.masking import Masker
+from meshlib.runbook.outputs import shortened
 from meshlib.runbook.state import Eye, State
 from meshlib.runbook.supervise import Stopped, Supervisor
 
@@ -31,6 +33,9 @@ class Cluster:
     def start(self, supervisor: Supervisor) -> None:
         """Makes it ready, and puts what it is into `record`."""
         self.record.server, self.record.kubernetes = self.eye.about()
+
+    def save_logs(self, folder: Path, masker: Masker) -> None:
+        """Keeps the logs that end with the cluster, as evidence of a run that did not pass."""
 
     def stop(self) -> None:
         """Gives back what `start` took."""
@@ -74,6 +79,13 @@ class PrivateLab(Cluster):
             raise Stopped(why)
         super().start(supervisor)
 
+    def save_logs(self, folder: Path, masker: Masker) -> None:
+        for path in (*self.home.glob("logs/*.log"), *self.home.glob("pods/*/logs/*.log*")):
+            copy = folder / "lab-logs" / "-".join(path.relative_to(self.home).parts)
+            copy.parent.mkdir(exist_ok=True)
+            text = path.read_text(encoding="utf-8", errors="replace")
+            copy.write_text(masker.text(shortened(text)), encoding="utf-8")
+
     def stop(self) -> None:
         os.environ.pop(home.ENV, None)
         if not self.keep:
@@ -84,7 +96,7 @@ class PrivateLab(Cluster):
 def prepare(
     values: Mapping[str, Value], keep_lab: bool, leash: Leash, earlier: record.Target | None
 ) -> Cluster:
-    """The cluster that the parameters name, not yet started; a resumed run goes back to the lab that was kept."""
+    """The cluster that the parameters name, not yet started; `earlier` is the target of a run to resume."""
     if values["target"] == "kubeconfig":
         return Cluster(values)
     if os.environ.get(home.ENV):
