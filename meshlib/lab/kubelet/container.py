@@ -119,7 +119,7 @@ class Runner:
             if podspec.proxy_role(self.spec):
                 await self._xds()
             try:
-                launch: Launch = self.owner.launch(self.spec)
+                launch: Launch = self.owner.sandbox.launch(self.spec)
             except ConfigProblem as problem:
                 self._waiting("CreateContainerConfigError", str(problem))
                 self.owner.note("Warning", "Failed", f"Error: {problem}")
@@ -192,6 +192,9 @@ class Runner:
             process.terminate()
         try:
             ended = await process.wait()
+        except asyncio.CancelledError:
+            process.kill()
+            raise
         finally:
             watcher.cancel()
             self.process = None
@@ -255,7 +258,7 @@ class Runner:
 
     def _resolve(self, port: int | str) -> tuple[str, int] | None:
         number = podspec.named_port(self.spec, port)
-        return None if number is None else self.owner.listening(self.spec, number)
+        return None if number is None else self.owner.sandbox.listening(self.spec, number)
 
     async def execute(self, argv: list[str]) -> asyncio.subprocess.Process:
         """Start `argv` beside the container, with its environment; its output comes through pipes."""

@@ -32,6 +32,7 @@ class Context:
     server: str = ""  # URL of the API server, known once it listens
     addresses: PodAddresses = field(init=False)
     records: Records = field(init=False)
+    ports: dict[str, set[int]] = field(default_factory=dict)  # the true ports of each pod, by uid
 
     def __post_init__(self) -> None:
         self.addresses = PodAddresses(self.subnet)
@@ -42,6 +43,12 @@ class Context:
 
     def xds_folder(self, uid: str) -> Path:
         return self.home / "xds" / uid
+
+    def taken_ports(self, uid: str) -> set[int]:
+        """Ports of other pods that this one must avoid: none where each pod has its own address."""
+        if not self.subnet.shared:
+            return set()
+        return {port for other, ports in self.ports.items() if other != uid for port in ports}
 
     def lookup(self, namespace: str) -> Callable[[str, str], Obj | None]:
         """ConfigMaps and Secrets of a namespace; None for one that does not exist."""

@@ -106,6 +106,15 @@ def _tracestore(launch: Launch, program: Program) -> Command:
     return Command(made.argv, {**made.env, "MESHLIB_DATA": str(data)})
 
 
+def _curl(launch: Launch, program: Program) -> Command:
+    """As the image's entry point does: options and URLs are curl's, anything else is a command of its own."""
+    args = launch.arguments or ["--help"]
+    argv = ["curl", *args] if args[0].startswith("-") or "://" in args[0] else args
+    if shutil.which(argv[0]) is None:
+        raise LaunchProblem(f"{argv[0]} is not installed on this machine, and the embedded lab brings none")
+    return Command(argv, program.env)
+
+
 def _own_command(launch: Launch, program: Program) -> Command:
     meta = launch.pod["metadata"]
     port = launch.first_port
@@ -120,7 +129,7 @@ def _own_command(launch: Launch, program: Program) -> Command:
 
 BUILDERS: Mapping[str, Callable[[Launch, Program], Command]] = {
     "httpserver": module("meshlib.lab.programs.httpserver"),
-    "curl": module("meshlib.lab.programs.curl"),
+    "curl": _curl,
     "istiod": _istiod,
     "tracestore": _tracestore,
     "envoy": _envoy,

@@ -51,7 +51,7 @@ class Kubelet:
         worker = self.workers.get(pod["metadata"]["uid"])
         if worker is None:
             raise StatusError(404, "NotFound", f"pod {pod['metadata']['name']} is not running")
-        return worker.reach(port)
+        return worker.sandbox.reach(port)
 
     async def execute(self, pod: Obj, container: str, argv: list[str]) -> asyncio.subprocess.Process:
         """Start `argv` beside a running container; raises StatusError where it does not run, OSError from

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import shutil
 import time
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
 
-from meshlib.lab import network, pki
 from meshlib.lab.api.errors import StatusError
-from meshlib.lab.kubelet import environment, podspec, volumes
+from meshlib.lab.kubelet import podspec, volumes
 from meshlib.lab.kubelet.backoff import INITIAL_S
 from meshlib.lab.kubelet.container import Runner
 from meshlib.lab.kubelet.context import COMPONENT, Context, Obj
-from meshlib.lab.kubelet.launch import Launch
+from meshlib.lab.kubelet.sandbox import TOKEN_RENEWAL_S, Sandbox
 from meshlib.lab.kubelet.status import ContainerFacts, PodFacts, pod_status, rfc3339
 
 log = logging.getLogger(__name__)
 
 FORCED_GRACE_S = 2.0  # what a kubelet gives a pod whose object is already gone
 MOUNT_RETRY_S = (0.5, 60.0)
-TOKEN_RENEWAL_S = 2400.0  # of the hour that a token holds
 
 
 class PodWorker:
@@ -35,9 +31,8 @@ class PodWorker:
         self.context = context
         self.pod = pod
         self.uid: str = pod["metadata"]["uid"]
-        self.folder: Path = context.pod_folder(self.uid)
-        self.address, self.inside = context.addresses.take(self.uid)
-        self.volumes: dict[str, Path] = {}
+        self.sandbox = Sandbox(context, pod)
+        self.folder: Path = self.sandbox.folder
         self.runners: dict[str, Runner] = {}
         self._facts = PodFacts(
             host_ip=context.subnet.node,
@@ -45,26 +40,27 @@ class PodWorker:
             started_at=(pod.get("status") or {}).get("startTime") or rfc3339(time.time()),
             containers={each["name"]: _restored(pod, each) for each in podspec.all_containers(pod)},
         )
-        self._ports: dict[int, int] = {}
-        self._inside_ports: dict[int, int] = {}
         self._dirty = asyncio.Event()
         self._leave = asyncio.Event()
         self._refresh = asyncio.Event()
         self._vanished = False
-        self._minted: dict[str, tuple[str, float]] = {}  # audience → token and when it was made
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._notes: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue()
 
     # -- what the kubelet tells it
 
     def update(self, pod: Obj) -> None:
-        self.pod = pod
+        self._take(pod)
         if "deletionTimestamp" in pod["metadata"]:
             self._leave.set()
         for each in podspec.all_containers(pod):
             if runner := self.runners.get(each["name"]):
                 runner.respecify(each)
         self._dirty.set()
+
+    def _take(self, pod: Obj | None) -> None:
+        if pod is not None:
+            self.pod = self.sandbox.pod = pod
 
     def vanish(self) -> None:
         """The object is gone without having waited for us."""
@@ -84,69 +80,11 @@ class PodWorker:
 
     def started(self) -> None:
         """A container runs: from now on the pod shows its address."""
-        self._facts.pod_ip = self.address
+        self._facts.pod_ip = self.sandbox.address
         self._dirty.set()
 
     def note(self, type_: str, reason: str, message: str) -> None:
         self._notes.put_nowait((type_, reason, message))
-
-    def listening(self, container: Obj, port: int) -> tuple[str, int]:
-        """Where a container really listens on a port that it declares."""
-        if self._behind_proxy(container):
-            return self.inside, self._inside_ports.get(port, self._ports.get(port, port))
-        return self.address, self._ports.get(port, port)
-
-    def reach(self, port: int) -> tuple[str, int]:
-        """Where the pod really listens on a port; Envoy's admin and outbound ports are inside."""
-        if port in (15000, 15001):
-            return self.inside, self._ports.get(port, port)
-        return self.address, self._ports.get(port, port)
-
-    def launch(self, container: Obj) -> Launch:
-        """What a program may know; raises `ConfigProblem`."""
-        pod = self._with_addresses()
-        namespace = pod["metadata"]["namespace"]
-        lookup = self.context.lookup(namespace)
-        mounts = volumes.mounts(container, self.volumes)
-        behind = self._behind_proxy(container)
-        base = self._base_environment(behind)
-        env = environment.resolve(pod, container, lookup, base, self.context.capacity)
-        return Launch(
-            pod=pod,
-            container=container,
-            host=self.inside if behind else self.address,
-            ports=self._inside_ports if behind and self._inside_ports else self._ports,
-            env=env,
-            mounts=mounts,
-            folder=self.folder,
-            xds=self.context.xds_folder(self.uid),
-        )
-
-    def _behind_proxy(self, container: Obj) -> bool:
-        return "sidecar" in podspec.roles(self.pod) and not podspec.proxy_role(container)
-
-    def _base_environment(self, behind_proxy: bool) -> dict[str, str]:
-        meta = self.pod["metadata"]
-        base = {
-            "HOSTNAME": meta["name"],
-            "POD_IP": self.address,
-            "KUBECONFIG": str(self.folder / "serviceaccount" / "kubeconfig"),
-        }
-        if self.pod["spec"].get("enableServiceLinks", True):
-            base |= environment.service_variables(self.context.registry.list("services", meta["namespace"]))
-        host, _, port = self.context.server.removeprefix("https://").rpartition(":")
-        base |= {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
-        if behind_proxy:
-            proxy = f"http://{self.inside}:{self._ports.get(15001, 15001)}"
-            base |= {"http_proxy": proxy, "HTTP_PROXY": proxy, "no_proxy": f"{self.inside},{host}"}
-        return base
-
-    def _with_addresses(self) -> Obj:
-        pod = deepcopy(self.pod)
-        status = pod.setdefault("status", {})
-        status |= {"podIP": self.address, "podIPs": [{"ip": self.address}], "hostIP": self._facts.host_ip}
-        status["hostIPs"] = [{"ip": self._facts.host_ip}]
-        return pod
 
     # -- its life
 
@@ -172,9 +110,10 @@ class PodWorker:
         if not self._vanished:
             await self._write_status()
             await self._remove_object()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        shutil.rmtree(self.context.xds_folder(self.uid), ignore_errors=True)
-        self.context.addresses.release(self.uid)
+        for folder in (self.folder, self.context.xds_folder(self.uid)):
+            if folder.exists():
+                shutil.rmtree(folder)
+        self.sandbox.release()
 
     async def shut_down(self, grace_s: float) -> None:
         """End the processes because the control plane ends; the pod's object stays as it is."""
@@ -198,7 +137,7 @@ class PodWorker:
                 await runner.begun.wait()
                 continue
             self._start(each, "OnFailure" if policy == "Always" else policy)
-            await self._tasks[each["name"]]
+            await asyncio.wait({self._tasks[each["name"]]})  # unlike await, wait does not hand a cancel on
             if self._facts.containers[each["name"]].exit_code != 0:
                 await self._stop_sidecars(self._grace_s())
                 return
@@ -209,8 +148,8 @@ class PodWorker:
                 self._start(each, policy)
         refreshing = asyncio.create_task(self._keep_volumes())
         try:
-            running = [self._tasks[each["name"]] for each in apps if each["name"] in self._tasks]
-            await asyncio.gather(*running)
+            if running := {self._tasks[each["name"]] for each in apps if each["name"] in self._tasks}:
+                await asyncio.wait(running)
         finally:
             refreshing.cancel()
         await self._stop_sidecars(self._grace_s())
@@ -248,19 +187,21 @@ class PodWorker:
     # -- setting up
 
     async def _set_up(self) -> None:
-        for folder in (self.folder, self.folder / "logs", self.folder / "serviceaccount"):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if podspec.roles(self.pod):
-            self.context.xds_folder(self.uid).mkdir(mode=0o700, parents=True, exist_ok=True)
-        await self._annotate()
+        self.sandbox.make_folders()
+        notes = self.sandbox.choose_ports()
+
+        def annotate(pod: Obj) -> None:
+            pod["metadata"]["annotations"] = {**(pod["metadata"].get("annotations") or {}), **notes}
+
+        self._take(await self._write(annotate, None))
         if podspec.roles(self.pod):
             # istiod needs the address to write the configuration that the proxy waits for.
-            self._facts.pod_ip = self.address
+            self._facts.pod_ip = self.sandbox.address
         self._dirty.set()
         pause_s, longest_s = MOUNT_RETRY_S
         while True:
             try:
-                self._fill_volumes()
+                self.sandbox.fill_volumes()
                 return
             except volumes.MountProblem as problem:
                 self.note("Warning", "FailedMount", f"MountVolume.SetUp failed for volume {problem}")
@@ -270,63 +211,6 @@ class PodWorker:
                 waiter.cancel()
                 pause_s = min(pause_s * 2, longest_s)
 
-    async def _annotate(self) -> None:
-        """Where the pod listens, written before anything of it runs."""
-        declared = podspec.declared_ports(self.pod)
-        injected = "sidecar" in podspec.roles(self.pod)
-        shared = self.context.subnet.shared
-        self._ports = network.true_ports(
-            declared, self.address, None if shared or not injected else self.inside
-        )
-        if shared and injected:
-            self._inside_ports = network.true_ports(declared, self.inside, None, self._ports.values())
-        wanted = {
-            podspec.INSIDE: self.inside,
-            podspec.PORTS: json.dumps({str(k): v for k, v in self._ports.items()}),
-        }
-        if self._inside_ports:
-            wanted[podspec.INSIDE_PORTS] = json.dumps({str(k): v for k, v in self._inside_ports.items()})
-
-        def change(pod: Obj) -> None:
-            pod["metadata"]["annotations"] = {**(pod["metadata"].get("annotations") or {}), **wanted}
-
-        self.pod = await self._write(change, None) or self.pod
-
-    def _fill_volumes(self) -> bool:
-        """Write the files of all volumes; raises `MountProblem`. Whether anything changed."""
-        namespace, _ = self._names()
-        account = self.pod["spec"].get("serviceAccountName", "default")
-        tokens = {"": self._token(account, "")}
-        private = self.folder / "serviceaccount"
-        token_file = private / "token"
-        pki.write_private(token_file, tokens[""].encode())
-        config = pki.token_kubeconfig(self.context.server, self.context.ca_pem, token_file, namespace)
-        pki.write_private(private / "kubeconfig", config.encode())
-        lookup = self.context.lookup(namespace)
-        pod = self._with_addresses()
-        before = dict(self.volumes)
-        for volume in self.pod["spec"].get("volumes") or []:
-            for audience in _audiences(volume):
-                tokens.setdefault(audience, self._token(account, audience))
-            try:
-                files = volumes.contents(pod, volume, lookup, tokens, self.context.capacity)
-                folder = self.folder / "volumes" / volume["name"]
-                self.volumes[volume["name"]] = volumes.prepare(pod, volume, folder, files)
-            except volumes.MountProblem as problem:
-                raise volumes.MountProblem(f'"{volume["name"]}" : {problem}') from problem
-        return before != self.volumes
-
-    def _token(self, account: str, audience: str) -> str:
-        """A token of the pod's ServiceAccount; the same one until most of its time is over."""
-        token, made_s = self._minted.get(audience, ("", 0.0))
-        if not token or time.monotonic() - made_s > TOKEN_RENEWAL_S:
-            try:
-                token = self.context.mint(self._names()[0], account, audience)
-            except KeyError as error:
-                raise volumes.MountProblem(f'"token" : serviceaccounts "{account}" not found') from error
-            self._minted[audience] = token, time.monotonic()
-        return token
-
     async def _keep_volumes(self) -> None:
         """Follow changed ConfigMaps and Secrets, renew tokens; what is missing now keeps its last content."""
         while True:
@@ -334,7 +218,7 @@ class PodWorker:
                 await asyncio.wait_for(self._refresh.wait(), TOKEN_RENEWAL_S / 4)
             self._refresh.clear()
             try:
-                self._fill_volumes()
+                self.sandbox.fill_volumes()
             except volumes.MountProblem as problem:
                 self.note("Warning", "FailedMount", f"MountVolume.SetUp failed for volume {problem}")
 
@@ -361,7 +245,7 @@ class PodWorker:
         def change(pod: Obj) -> None:
             pod["status"] = pod_status(pod, self._facts, time.time())
 
-        self.pod = await self._write(change, "status") or self.pod
+        self._take(await self._write(change, "status"))
 
     async def _write(self, change: Callable[[Obj], None], subresource: str | None) -> Obj | None:
         """Change this very pod; None when it no longer exists."""
@@ -402,13 +286,6 @@ class PodWorker:
             await self.context.registry.event(self.pod, *note, component=COMPONENT)
         except StatusError as error:
             log.warning("event %s of pod %s/%s: %s", note[1], *self._names(), error)
-
-
-def _audiences(volume: Obj) -> list[str]:
-    sources = (volume.get("projected") or {}).get("sources") or []
-    return [
-        each["serviceAccountToken"].get("audience", "") for each in sources if "serviceAccountToken" in each
-    ]
 
 
 def _restored(pod: Obj, container: Obj) -> ContainerFacts:
