@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+import uvloop
 
 from meshlib.errors import LabError
 from meshlib.lab.tracestore.app import health_app, query_app
-from meshlib.lab.tracestore.ingest import ZIPKIN, Committer, Receiver
+from meshlib.lab.tracestore.ingest import OTLP, ZIPKIN, Committer, Receiver
+from meshlib.lab.tracestore.otlp_grpc import grpc_server
 from meshlib.lab.tracestore.settings import Settings, settings
 from meshlib.lab.tracestore.store import Store
 
@@ -50,13 +52,16 @@ class ByPort:
 
 async def serve(wanted: Settings, store: Store) -> None:
     """Serve until the process is told to stop."""
+    committer = Committer(store)
     apps: dict[str, Any] = {
         "query": query_app(store, wanted.base_path),
-        "zipkin": Receiver(Committer(store), ZIPKIN, accepted=202),
+        "zipkin": Receiver(committer, ZIPKIN, accepted=202),
+        "otlp-http": Receiver(committer, OTLP, accepted=200),
         "health-v1": health_app({"status": "Server available"}),
         "health-v2": health_app({"status": "StatusOK"}),
     }
-    sockets = {role: listen(wanted.address, port) for role, port in wanted.ports.items()}
+    sockets = {role: listen(wanted.address, wanted.ports[role]) for role in apps}
+    calls = await grpc_server(committer, wanted.address, wanted.ports["otlp-grpc"])
     config = uvicorn.Config(
         ByPort({made.getsockname()[1]: apps[role] for role, made in sockets.items()}),
         http="httptools",
@@ -74,6 +79,7 @@ async def serve(wanted: Settings, store: Store) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, setattr, server, "should_exit", True)
     await server.serve(sockets=list(sockets.values()))
+    await calls.stop(grace=1)
 
 
 class Server(uvicorn.Server):
@@ -92,9 +98,11 @@ def main() -> int:
     try:
         wanted = settings(sys.argv[1:], os.environ)
         with tempfile.TemporaryDirectory(prefix="tracestore-") as spare:
-            store = Store(wanted.folder or Path(spare), max_spans=wanted.max_spans)
+            folder = wanted.folder or Path(spare)
+            store = Store(folder, max_spans=wanted.max_spans, max_bytes=wanted.max_bytes)
             LOG.info("%d spans in %s", store.spans, store.path)
-            asyncio.run(serve(wanted, store))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(serve(wanted, store))
             store.close()
     except LabError as error:
         LOG.error("%s", error)

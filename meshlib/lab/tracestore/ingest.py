@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from meshlib.lab.tracestore import zipkin
+from meshlib.lab.tracestore import otlp, zipkin, zipkin_proto
 from meshlib.lab.tracestore.model import BadSpan, Span
 from meshlib.lab.tracestore.store import Store
 
@@ -24,8 +24,14 @@ LOG = logging.getLogger("tracestore.ingest")
 
 Decoder = Callable[[bytes], list[Span]]
 # (path, media type) → how the body is read
-ZIPKIN: Mapping[tuple[str, str], Decoder] = {
+Routes = Mapping[tuple[str, str], Decoder]
+ZIPKIN: Routes = {
     ("/api/v2/spans", "application/json"): zipkin.from_json,
+    ("/api/v2/spans", "application/x-protobuf"): zipkin_proto.from_protobuf,
+}
+OTLP: Routes = {
+    ("/v1/traces", "application/json"): otlp.from_json,
+    ("/v1/traces", "application/x-protobuf"): otlp.from_protobuf,
 }
 
 
@@ -61,18 +67,19 @@ class Committer:
             for _, done in waiting:
                 if not done.done():
                     done.set_exception(error)
-            return
-        for _, done in waiting:
-            if not done.done():
-                done.set_result(None)
+        else:
+            for _, done in waiting:
+                if not done.done():
+                    done.set_result(None)
+        finally:
+            for _, done in waiting:
+                done.cancel()  # no effect on those that are answered; nobody waits forever for the others
 
 
 class Receiver:
-    """The ASGI app of one receiving port."""
+    """The ASGI app of one receiving port. `accepted` is the status of a batch that is kept."""
 
-    def __init__(
-        self, committer: Committer, routes: Mapping[tuple[str, str], Decoder], accepted: int
-    ) -> None:
+    def __init__(self, committer: Committer, routes: Routes, accepted: int) -> None:
         self._committer = committer
         self._routes = routes
         self._paths = {path for path, _ in routes}
@@ -84,9 +91,11 @@ class Receiver:
             status, text = await self._take(scope, receive)
         finally:
             self._committer.reading -= 1
+        # an OTLP sender gets its own kind of body back: an empty message, or `{}`
+        own = dict(scope["headers"]).get(b"content-type", b"application/json") if status == 200 else None
         headers = [
             (b"content-length", str(len(text)).encode()),
-            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-type", own or b"text/plain; charset=utf-8"),
         ]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": text})
@@ -119,8 +128,8 @@ class Receiver:
             try:
                 await self._committer.add(spans)
             except sqlite3.Error as error:
-                return 503, f"Cannot submit Zipkin batch: {error}\n".encode()
-        return self._accepted, b""
+                return 503, f"cannot keep the batch: {error}\n".encode()
+        return self._accepted, b"{}" if self._accepted == 200 and media == "application/json" else b""
 
 
 def _plain(body: bytes, encoding: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from ipaddress import IPv4Address
 from typing import Any, TypeAlias
 
 from meshlib.lab.tracestore.model import quote
@@ -26,11 +27,17 @@ def error(code: int, message: str) -> bytes:
     ).encode()
 
 
+METRICS_DISABLED = "metrics querying is currently disabled"
+NO_ARCHIVE = "archive span storage was not configured"
+_IP_TAGS = ("ip", "peer.ipv4")
+
 Lookup: TypeAlias = Callable[[str, Iterable[int]], Mapping[int, Any]]
 
 
-def traces_json(traces: Mapping[str, Sequence[StoredSpan]], lookup: Lookup) -> bytes:
-    """The answer to a search: all traces in the envelope. `lookup` is `Store.texts`."""
+def traces_json(
+    traces: Mapping[str, Sequence[StoredSpan]], lookup: Lookup, missing: Sequence[str] = ()
+) -> bytes:
+    """The answer to a search: all traces, and the ids that are `missing`. `lookup` is `Store.texts`."""
     spans = [span for each in traces.values() for span in each]
     operations = {id_: quote(name) for id_, name in lookup("operation", {s.operation for s in spans}).items()}
     processes = {
@@ -39,7 +46,24 @@ def traces_json(traces: Mapping[str, Sequence[StoredSpan]], lookup: Lookup) -> b
     }
     tagsets = lookup("tagset", {s.tagset for s in spans})
     items = [_trace(id_, of, operations, processes, tagsets) for id_, of in traces.items()]
-    return f'{{"data":[{",".join(items)}],"total":0,"limit":0,"offset":0,"errors":null}}'.encode()
+    errors = json.dumps([{"msg": "trace not found", "traceID": each} for each in missing] or None)
+    return f'{{"data":[{",".join(items)}],"total":0,"limit":0,"offset":0,"errors":{errors}}}'.encode()
+
+
+def raw(body: bytes) -> bytes:
+    """The answer with `raw=true`: IPv4 addresses are numbers still, as the Zipkin receiver stores them."""
+    document = json.loads(body)
+    for trace in document["data"]:
+        holders = [*trace["spans"], *trace["processes"].values()]
+        for tag in (tag for holder in holders for tag in holder["tags"]):
+            if tag["key"] in _IP_TAGS and tag["type"] == "string":
+                tag.update(type="int64", value=int(IPv4Address(tag["value"])))
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def pretty(body: bytes) -> bytes:
+    """The answer as it is with `prettyPrint=true`."""
+    return json.dumps(json.loads(body), indent=4).encode()
 
 
 def _trace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TypeAlias
 
 import msgspec
@@ -59,7 +60,7 @@ def span_id_of(text: str) -> bytes:
 def tag_json(key: str, value: Value) -> str:
     """One tag as Jaeger writes it: key, type (string, bool, int64, float64, binary) and value."""
     if isinstance(value, str):
-        return f'{{"key":{quote(key)},"type":"string","value":{quote(value)}}}'
+        return f"{_string_tag(key)}{quote(value)}}}"
     if isinstance(value, bool):
         return f'{{"key":{quote(key)},"type":"bool","value":{"true" if value else "false"}}}'
     if isinstance(value, int):
@@ -67,6 +68,11 @@ def tag_json(key: str, value: Value) -> str:
     if isinstance(value, float):
         return f'{{"key":{quote(key)},"type":"float64","value":{json.dumps(value)}}}'
     return f'{{"key":{quote(key)},"type":"binary","value":{msgspec.json.encode(value).decode()}}}'
+
+
+@lru_cache(1024)
+def _string_tag(key: str) -> str:
+    return f'{{"key":{quote(key)},"type":"string","value":'
 
 
 def tag_text(value: Value) -> str:

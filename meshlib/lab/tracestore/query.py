@@ -57,9 +57,7 @@ def legacy_search(params: Params, now_us: int) -> Search:
     trace_ids = tuple(params.get("traceID", ()))
     start_us = _integer(params, "start", now_us - WINDOW_US)
     end_us = _integer(params, "end", now_us)
-    limit = _integer(params, "limit", LIMIT)
-    if not 0 <= limit <= MAX_LIMIT:
-        raise BadQuery(f"unable to parse param 'limit': value {limit} is out of range")
+    limit = _limit(_one(params, "limit"))
     tags = _tags(params)
     shortest = _duration(params, "minDuration")
     longest = _duration(params, "maxDuration")
@@ -75,9 +73,27 @@ def legacy_search(params: Params, now_us: int) -> Search:
         tags=tags,
         min_duration_us=shortest or None,
         max_duration_us=longest or None,
-        limit=limit or LIMIT,
+        limit=limit,
         trace_ids=trace_ids,
     )
+
+
+def dependencies_window_us(params: Params, now_us: int) -> tuple[int, int]:
+    """The window of GET /api/dependencies, whose `endTs` and `lookback` are in ms. Raises `BadQuery`."""
+    end_us = _integer(params, "endTs", now_us // 1000) * 1000
+    return end_us - _integer(params, "lookback", 24 * 3600 * 1000) * 1000, end_us
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return LIMIT
+    try:
+        limit = int(text)
+    except ValueError as error:
+        raise BadQuery(f'strconv.ParseInt: parsing "{text}": invalid syntax') from error
+    if not -MAX_LIMIT <= limit <= MAX_LIMIT:
+        raise BadQuery(f'strconv.ParseInt: parsing "{text}": value out of range')
+    return limit if limit > 0 else LIMIT
 
 
 def _one(params: Params, name: str) -> str | None:

@@ -16,13 +16,14 @@ CREATE TABLE IF NOT EXISTS own_key (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS span (
   id INTEGER PRIMARY KEY, trace BLOB NOT NULL, span BLOB NOT NULL, service INTEGER NOT NULL,
   operation INTEGER NOT NULL, process INTEGER NOT NULL, tagset INTEGER NOT NULL,
+  parent BLOB NOT NULL,  -- the span id of the first CHILD_OF reference, or empty
   start_us INTEGER NOT NULL, duration_us INTEGER NOT NULL,
   own TEXT NOT NULL,   -- own tags, a JSON list without its brackets
   rest TEXT NOT NULL   -- flags, references and logs, JSON members without their braces
 );
 CREATE INDEX IF NOT EXISTS span_trace ON span (trace);
-CREATE INDEX IF NOT EXISTS span_service ON span (service, start_us, duration_us, tagset, process, trace);
-CREATE INDEX IF NOT EXISTS span_operation ON span (operation, start_us, duration_us, tagset, process, trace);
+CREATE INDEX IF NOT EXISTS span_service ON span (service, start_us, duration_us, tagset);
+CREATE INDEX IF NOT EXISTS span_operation ON span (operation, start_us, duration_us, tagset);
 -- Hashes land in buckets of neighbouring spans, so that a commit touches few pages.
 CREATE TABLE IF NOT EXISTS span_tag (
   bucket INTEGER NOT NULL, hash INTEGER NOT NULL, span INTEGER NOT NULL, PRIMARY KEY (bucket, hash, span)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from meshlib.lab.tracestore.model import tag_json, trace_id_of
 from meshlib.lab.tracestore.query import Search
@@ -38,7 +39,10 @@ class StoredSpan:
     rest: str
 
 
-def find(store: Store, search: Search) -> dict[str, list[StoredSpan]]:
+Traces: TypeAlias = dict[str, list[StoredSpan]]  # by trace id
+
+
+def find(store: Store, search: Search) -> Traces:
     """The traces that match, newest first, each with all of its spans in order of start."""
     if search.trace_ids:
         return by_id(store, search.trace_ids)
@@ -51,10 +55,10 @@ def find(store: Store, search: Search) -> dict[str, list[StoredSpan]]:
     )
 
 
-def by_id(store: Store, trace_ids: Iterable[str]) -> dict[str, list[StoredSpan]]:
+def by_id(store: Store, trace_ids: Iterable[str]) -> Traces:
     """The traces with these ids, as far as they exist. Raises `model.BadSpan` for an id that is no id."""
     wanted = list(dict.fromkeys(trace_id_of(each) for each in trace_ids))
-    found: dict[str, list[StoredSpan]] = {}
+    found: Traces = {}
     for at in range(0, len(wanted), _NAMES_AT_ONCE):
         part = wanted[at : at + _NAMES_AT_ONCE]
         marks = ",".join("?" * len(part))
@@ -62,9 +66,23 @@ def by_id(store: Store, trace_ids: Iterable[str]) -> dict[str, list[StoredSpan]]
     return found
 
 
-def _traces(store: Store, sql: str, values: Iterable[object]) -> dict[str, list[StoredSpan]]:
+def dependencies(store: Store, start_us: int, end_us: int) -> list[tuple[str, str, int]]:
+    """(parent, child, calls): how often a span of one service was the parent of a span of another."""
+    sql = """
+        SELECT p.name, c.name, n FROM (
+            SELECT parent.service AS ps, child.service AS cs, count(*) AS n
+            FROM span AS child
+            JOIN span AS parent ON parent.trace = child.trace AND parent.span = child.parent
+            WHERE child.start_us BETWEEN ? AND ? AND child.parent != x'' AND parent.service != child.service
+            GROUP BY 1, 2
+        ) JOIN service AS p ON p.id = ps JOIN service AS c ON c.id = cs ORDER BY 1, 2
+    """
+    return [(parent, child, calls) for parent, child, calls in store.rows(sql, (start_us, end_us))]
+
+
+def _traces(store: Store, sql: str, values: Iterable[object]) -> Traces:
     [(text,)] = store.rows(sql.format(f"group_concat({_SPAN}, x'1e')"), list(values))
-    traces: dict[str, list[StoredSpan]] = {}
+    traces: Traces = {}
     for row in text.split(_ROW) if text else ():
         trace, span, operation, process, tagset, start, duration, own, rest = row.split(_FIELD)
         stored = StoredSpan(

@@ -13,8 +13,16 @@ import yaml
 from meshlib.errors import LabError
 
 # Jaeger's ports that this program serves
-PORTS = {"query": 16686, "zipkin": 9411, "health-v1": 14269, "health-v2": 13133}
+PORTS = {
+    "query": 16686,
+    "zipkin": 9411,
+    "otlp-http": 4318,
+    "otlp-grpc": 4317,
+    "health-v1": 14269,
+    "health-v2": 13133,
+}
 MAX_SPANS = 2_000_000
+MAX_BYTES = 2**31
 
 
 @dataclass(frozen=True)
@@ -26,10 +34,12 @@ class Settings:
     base_path: str
     folder: Path | None  # None: a temporary one, gone with the process
     max_spans: int
+    max_bytes: int
 
 
 def settings(argv: Sequence[str], env: Mapping[str, str]) -> Settings:
-    """Read POD_IP, MESHLIB_PORTS, QUERY_BASE_PATH, MESHLIB_DATA, MESHLIB_MAX_SPANS and `--config FILE`.
+    """Read POD_IP, MESHLIB_PORTS, MESHLIB_DATA, MESHLIB_MAX_SPANS, MESHLIB_MAX_BYTES and what Jaeger reads:
+    QUERY_BASE_PATH and `--config FILE`.
 
     Raises `LabError` for an argument that is not known or a value that cannot be used.
     """
@@ -55,6 +65,7 @@ def settings(argv: Sequence[str], env: Mapping[str, str]) -> Settings:
         base_path=base.rstrip("/"),
         folder=Path(folder) if folder else None,
         max_spans=int(env.get("MESHLIB_MAX_SPANS", MAX_SPANS)),
+        max_bytes=int(env.get("MESHLIB_MAX_BYTES", MAX_BYTES)),
     )
 
 

@@ -15,14 +15,21 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from meshlib.lab.tracestore.model import Log, Reference, Span, Tag, tag_json, tag_text
+from meshlib.lab.tracestore.model import Log, Reference, Span, Tag, Tags, tag_json, tag_text
 
 BUCKET = 1024  # spans a bucket of the index on own tags
 SHARED_VALUES = 64  # a key with more distinct values than this leaves the shared sets
 MOST_TAGSETS = 20_000  # kept in memory; beyond it the key with the most values leaves the shared sets
 TRIM = 2000  # spans that one commit removes at most, so that no commit is long
+LOOK_EVERY = 50  # commits between two looks at the size of the file
 
 SCHEMA = Path(__file__).with_name("schema.sql")
+
+# tag sets that no span has any more
+CLEAN = """
+DELETE FROM tagset WHERE id NOT IN (SELECT DISTINCT tagset FROM span);
+DELETE FROM tagset_tag WHERE tagset NOT IN (SELECT id FROM tagset);
+"""
 
 
 def tag_hash(key: str, text: str) -> int:
@@ -31,14 +38,18 @@ def tag_hash(key: str, text: str) -> int:
 
 
 class Store:
-    """The spans of one folder. `max_spans` bounds what is kept, the oldest arrivals go first."""
+    """The spans of one folder. `max_spans` and `max_bytes` bound it; the oldest arrivals go first."""
 
-    def __init__(self, folder: Path, *, max_spans: int = 2_000_000) -> None:
+    def __init__(self, folder: Path, *, max_spans: int = 2_000_000, max_bytes: int = 2**31) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = folder / "traces.db"
         self.max_spans = max_spans
+        self.max_bytes = max_bytes
+        self._commits = 0
+        self._too_big = False
         self._write = _open(self.path)
         self._write.executescript(SCHEMA.read_text())
+        self._write.executescript(CLEAN)
         self._read = _open(self.path, read_only=True)
         self._reading = threading.Lock()
         self._load()
@@ -53,9 +64,7 @@ class Store:
         self._operations: dict[tuple[int, str, str], int] = {
             (service, name, kind): id_ for id_, service, name, kind in rows("SELECT * FROM operation")
         }
-        self._processes: dict[tuple[str, str], int] = {
-            (service, tags): id_ for id_, service, tags in rows("SELECT * FROM process")
-        }
+        self._processes: dict[tuple[str, Tags], int] = {}
         self._own_keys: set[str] = {name for (name,) in rows("SELECT name FROM own_key")}
         self._tagsets: dict[tuple[Tag, ...], int] = {}
         self._values: dict[str, set[int]] = {}
@@ -67,13 +76,22 @@ class Store:
         """How many spans are kept."""
         return self._last_id - self._first_id + 1
 
+    @property
+    def bytes(self) -> int:
+        """How much of the file is in use; pages that became free are used again."""
+        pages, free, size = (
+            self._write.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
+
     def add(self, spans: Iterable[Span]) -> None:
         """Commit all of `spans`, or none. They survive the death of the process from here on."""
         last_id = self._last_id
         try:
             self._write.execute("BEGIN IMMEDIATE")
             rows, tags = self._rows(spans)
-            self._write.executemany("INSERT INTO span VALUES (?,?,?,?,?,?,?,?,?,?,?)", rows)
+            self._write.executemany("INSERT INTO span VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", rows)
             self._write.executemany("INSERT OR IGNORE INTO span_tag VALUES (?,?,?)", tags)
             self._trim()
             self._write.execute("COMMIT")
@@ -91,8 +109,8 @@ class Store:
         for span in spans:
             id_ += 1
             own_keys = self._own_keys
-            own = [tag for tag in span.tags if tag[0] in own_keys]
-            shared = tuple([tag for tag in span.tags if tag[0] not in own_keys]) if own else span.tags
+            shared = tuple([tag for tag in span.tags if tag[0] not in own_keys])
+            own = [tag for tag in span.tags if tag[0] in own_keys] if len(shared) < len(span.tags) else []
             bucket = id_ // BUCKET
             for key, value in own:
                 tags.append((bucket, tag_hash(key, tag_text(value)), id_))
@@ -108,8 +126,9 @@ class Store:
                     span.span_id,
                     service,
                     self._operations.get(operation) or self._new_operation(operation),
-                    self._process(span),
+                    self._processes.get((span.service, span.process_tags)) or self._new_process(span),
                     self._tagsets.get(shared) or self._new_tagset(shared),
+                    next((id_ for how, _, id_ in span.references if how == "CHILD_OF"), b""),
                     span.start_us,
                     span.duration_us,
                     ",".join([tag_json(key, value) for key, value in own]),
@@ -129,13 +148,14 @@ class Store:
         self._operations[key] = id_
         return id_
 
-    def _process(self, span: Span) -> int:
-        key = (span.service, ",".join([tag_json(name, value) for name, value in span.process_tags]))
-        found = self._processes.get(key)
-        if found is None:
-            found = _insert(self._write, "INSERT INTO process (service, tags) VALUES (?,?)", key)
-            self._processes[key] = found
-        return found
+    def _new_process(self, span: Span) -> int:
+        text = ",".join([tag_json(key, value) for key, value in span.process_tags])
+        find = "SELECT id FROM process WHERE service = ? AND tags = ?"
+        found = self._write.execute(find, (span.service, text)).fetchone()
+        insert = "INSERT INTO process (service, tags) VALUES (?,?)"
+        id_: int = found[0] if found else _insert(self._write, insert, (span.service, text))
+        self._processes[span.service, span.process_tags] = id_
+        return id_
 
     def _new_tagset(self, shared: tuple[Tag, ...]) -> int:
         text = ",".join([tag_json(key, value) for key, value in shared])
@@ -161,7 +181,11 @@ class Store:
         self._tagsets.clear()  # sets that hold the key are never asked for again
 
     def _trim(self) -> None:
-        over = min(self.spans - self.max_spans, TRIM)
+        self._commits += 1
+        if self._commits % LOOK_EVERY == 0:
+            self._too_big = self.bytes > self.max_bytes
+        over = TRIM if self._too_big else min(self.spans - self.max_spans, TRIM)
+        over = min(over, self.spans)
         if over <= 0:
             return
         first = self._first_id + over
@@ -197,7 +221,7 @@ class Store:
 
     def process_ids(self, fragment: str) -> list[int]:
         """The processes whose tags contain the tag of this JSON text."""
-        return [id_ for (_, tags), id_ in list(self._processes.items()) if fragment in tags]
+        return [id_ for id_, tags in self.rows("SELECT id, tags FROM process") if fragment in tags]
 
     def texts(self, what: str, ids: Iterable[int]) -> dict[int, Any]:
         """A span's numbers in full: `operation` → name, `process` → (service, tags), `tagset` → tags."""

@@ -9,10 +9,13 @@ text in the field `event`.
 
 from __future__ import annotations
 
+from typing import Annotated, TypeAlias
+
 import msgspec
 
 from meshlib.lab.tracestore.model import BadSpan, Span, Tag, span_id_of, trace_id_of
 
+Micros: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 KINDS = {"CLIENT": "client", "SERVER": "server", "PRODUCER": "producer", "CONSUMER": "consumer"}
 
 
@@ -24,7 +27,7 @@ class Endpoint(msgspec.Struct, rename="camel", gc=False):
 
 
 class Annotation(msgspec.Struct, gc=False):
-    timestamp: int
+    timestamp: Micros
     value: str
 
 
@@ -34,8 +37,8 @@ class ZipkinSpan(msgspec.Struct, rename="camel", gc=False):
     name: str | None = None
     parent_id: str | None = None
     kind: str | None = None
-    timestamp: int | None = None
-    duration: int | None = None
+    timestamp: Micros | None = None
+    duration: Micros | None = None
     debug: bool | None = None
     local_endpoint: Endpoint | None = None
     remote_endpoint: Endpoint | None = None

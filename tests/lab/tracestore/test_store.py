@@ -1,0 +1,127 @@
+"""The store without a process: bounds, restarts, searches by time, duration and operation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from meshlib.errors import LabError
+from meshlib.lab.tracestore import search
+from meshlib.lab.tracestore.model import Span
+from meshlib.lab.tracestore.query import BadQuery, Search, go_duration_us, legacy_search
+from meshlib.lab.tracestore.settings import settings
+from meshlib.lab.tracestore.store import Store
+
+
+def span(number: int, **changes: object) -> Span:
+    made = {
+        "trace_id": (number + 1).to_bytes(16, "big")[8:],
+        "span_id": (number + 1).to_bytes(8, "big"),
+        "service": "s",
+        "operation": f"op-{number % 3}",
+        "kind": "server",
+        "start_us": 1000 * number,
+        "duration_us": number,
+        "tags": (("id", f"v{number}"), ("fixed", "x")),
+    }
+    return Span(**{**made, **changes})  # type: ignore[arg-type]
+
+
+def ids(store: Store, **changes: object) -> list[int]:
+    given = {"service": "s", "start_us": 0, "end_us": 2**60, "limit": 10_000, **changes}
+    return [int(trace, 16) - 1 for trace in search.find(store, Search(**given))]  # type: ignore[arg-type]
+
+
+def test_each_condition_narrows_and_the_newest_come_first(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.add(span(n) for n in range(300))
+    assert ids(store)[:3] == [299, 298, 297]
+    assert ids(store, limit=2) == [299, 298]
+    assert ids(store, start_us=5000, end_us=7000) == [7, 6, 5]
+    assert ids(store, min_duration_us=298) == [299, 298]
+    assert ids(store, max_duration_us=1) == [1, 0]
+    assert ids(store, operation="op-1", end_us=9000) == [7, 4, 1]
+    assert ids(store, tags={"id": "v250", "fixed": "x"}) == [250]
+    assert ids(store, tags={"id": "v3"}) == [3]  # from before the key was found to vary
+    assert ids(store, service="other") == []
+
+
+def test_all_conditions_hold_for_one_span(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.add([span(0), span(0, span_id=b"\0" * 7 + b"\x09", operation="other", tags=(("fixed", "y"),))])
+    assert ids(store, operation="other", tags={"fixed": "y"}) == [0]
+    assert ids(store, operation="other", tags={"fixed": "x"}) == []
+
+
+def test_old_spans_go_when_there_are_too_many(tmp_path: Path) -> None:
+    store = Store(tmp_path, max_spans=100)
+    for begin in range(0, 1000, 50):
+        store.add(span(n) for n in range(begin, begin + 50))
+    assert store.spans == 100
+    assert sorted(ids(store)) == list(range(900, 1000))
+    assert ids(store, tags={"id": "v10"}) == []
+
+
+def test_the_file_is_bounded(tmp_path: Path) -> None:
+    store = Store(tmp_path, max_bytes=400_000)
+    for begin in range(0, 20_000, 20):
+        store.add(span(n) for n in range(begin, begin + 20))
+    assert store.bytes < 800_000
+    assert 19_999 in ids(store)
+
+
+def test_a_store_that_is_opened_again_goes_on(tmp_path: Path) -> None:
+    first = Store(tmp_path)
+    first.add(span(n) for n in range(200))
+    first.close()
+    second = Store(tmp_path)
+    second.add([span(200)])
+    assert len(ids(second)) == 201
+    assert ids(second, tags={"id": "v200"}) == [200]
+    assert second.services() == ["s"]
+    assert second.operations("s") == [("op-0", "server"), ("op-1", "server"), ("op-2", "server")]
+
+
+def test_a_batch_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(OverflowError):
+        store.add([span(0), span(1, start_us=2**70)])
+    assert store.spans == 0
+    store.add([span(2)])
+    assert ids(store) == [2]
+
+
+def test_queries_are_read_as_jaeger_reads_them() -> None:
+    found = legacy_search(
+        {"service": ["a"], "start": ["5"], "tag": ["k:v:w"], "tags": ['{"x":"y"}'], "minDuration": ["1.5ms"]},
+        10**15,
+    )
+    assert (found.start_us, found.end_us, found.limit) == (5, 10**15, 100)
+    assert (found.tags, found.min_duration_us) == ({"k": "v:w", "x": "y"}, 1500)
+    assert go_duration_us("1m30s") == 90_000_000
+    wrong: list[dict[str, list[str]]] = [
+        {},
+        {"service": ["a"], "limit": ["x"]},
+        {"service": ["a"], "minDuration": ["5"]},
+        {"service": ["a"], "tag": ["k"]},
+        {"service": ["a"], "maxDuration": ["1s"], "minDuration": ["2s"]},
+    ]
+    for params in wrong:
+        with pytest.raises(BadQuery):
+            legacy_search(params, 10**15)
+
+
+def test_settings_come_from_what_jaeger_reads(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("extensions: {jaeger_query: {base_path: /jaeger}}")
+    assert settings(["--config", str(config)], {}).base_path == "/jaeger"
+    found = settings(
+        [], {"QUERY_BASE_PATH": "/j", "POD_IP": "127.9.9.9", "MESHLIB_PORTS": '{"16686": 41000}'}
+    )
+    assert (found.base_path, found.address) == ("/j", "127.9.9.9")
+    assert (found.ports["query"], found.ports["zipkin"]) == (41000, 9411)
+    with pytest.raises(LabError, match="unknown flag"):
+        settings(["--nonsense=1"], {})
+    with pytest.raises(LabError, match="slash"):
+        settings([], {"QUERY_BASE_PATH": "jaeger"})
