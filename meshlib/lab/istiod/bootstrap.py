@@ -14,7 +14,7 @@ from typing import Any
 
 from meshlib.errors import LabError
 from meshlib.lab.istiod import proxyconfig
-from meshlib.lab.istiod.files import config_source, top_source
+from meshlib.lab.istiod.files import top_source
 from meshlib.lab.istiod.minors import DEFAULT, minor, minor_of_image, version_of_image
 
 Obj = Mapping[str, Any]
@@ -197,14 +197,6 @@ def bootstrap(pod: Obj, *, xds_dir: str | Path, mesh: str = "") -> dict[str, Any
         },
     }
     if proxyconfig.zipkin_address(config):
-        clusters.append(
-            {
-                "name": "zipkin",
-                "type": "EDS",
-                "connect_timeout": "1s",
-                "eds_cluster_config": {"eds_config": config_source(xds_dir, "eds", "zipkin")},
-            }
-        )
         document["tracing"] = {
             "http": {
                 "name": "envoy.tracers.zipkin",

@@ -19,8 +19,8 @@ from meshlib.lab.istiod.translate import READS, World
 
 Obj = dict[str, Any]
 
-SHOWN = {"cds": "cluster", "lds": "listener", "rds": "route", "eds": "endpoint"}
-"""xDS type → the word in syncz's fields."""
+SHOWN = {"cluster": "cds", "listener": "lds", "route": "rds", "endpoint": "cds"}
+"""The word in syncz's fields → the xDS type; endpoints are delivered inside their clusters."""
 CONFIG_KINDS = [kind for kind, group in READS.items() if group.endswith("istio.io")]
 
 
@@ -36,7 +36,7 @@ def sync_status(served: Served, taken: envoyadmin.Taken | None, errors: list[str
         "proxy_type": proxy.role,
         "istio_version": served.node.get("metadata", {}).get("ISTIO_VERSION", ""),
     }
-    for kind, word in SHOWN.items():
+    for word, kind in SHOWN.items():
         sent = served.delivery.versions[kind]
         entry[f"{word}_sent"] = envoyadmin.newest(sent)
         entry[f"{word}_acked"] = envoyadmin.acknowledged(kind, sent, taken) if taken else ""

@@ -1,7 +1,10 @@
 """Writes one proxy's resources as the files that its Envoy watches: only what changed, without gaps.
 
+Endpoints go inline into their clusters: each file that Envoy watches costs an inotify instance, of which a
+user has 128 by default on Linux (fs.inotify.max_user_instances), and Envoy aborts when there is none left.
+
 Envoy refuses a reference to a file that is not there and answers 503 for a route to a cluster that is gone.
-So endpoints and secrets come first, then clusters, routes and listeners; clusters and files that are no
+So secrets come first, then clusters, routes and listeners; clusters and files that are no
 longer wanted stay until `sweep`, when Envoy has read the rest.
 """
 
@@ -9,7 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +27,6 @@ TYPES: Final[Mapping[str, str]] = {
     "lds": "type.googleapis.com/envoy.config.listener.v3.Listener",
     "cds": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
     "rds": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
-    "eds": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
     "sds": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
 }
 """The xDS types that are delivered, in istioctl's short names."""
@@ -32,7 +34,7 @@ TYPES: Final[Mapping[str, str]] = {
 
 @dataclass
 class Wanted:
-    """All that a proxy is to have: resource name → proto JSON without `@type`.
+    """All that a proxy is to have: resource name → proto JSON without `@type`; `eds` by cluster name.
 
     A secret of None is one that is referenced but cannot be had: its file holds no resource.
     """
@@ -46,7 +48,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class _Encoded:
-    source: Obj | None
+    sources: tuple[Obj | None, ...]
     body: bytes
 
 
@@ -68,10 +70,8 @@ class Delivery:
         """Write what differs, as `version`, and say which types were written; OSError when it cannot."""
         if not (self.folder / "lds.json").exists():
             self._written = {}
-        changed: list[str] = []
-        for kind, resources in (("eds", wanted.eds), ("sds", wanted.sds)):
-            changed += self._push_each(kind, resources, version)
-        clusters = {name: self._encode("cds", name, obj) for name, obj in wanted.cds.items()}
+        changed = self._push_each("sds", wanted.sds, version)
+        clusters = {name: self._cluster(name, obj, wanted.eds.get(name)) for name, obj in wanted.cds.items()}
         self._lingering = {
             n: b for n, b in {**self._clusters, **self._lingering}.items() if n not in clusters
         }
@@ -108,7 +108,7 @@ class Delivery:
 
     def _delete_strangers(self) -> None:
         """Delete resource files that nothing refers to, those of an istiod before this one included."""
-        for kind in ("rds", "eds", "sds"):
+        for kind in ("rds", "sds"):
             for path in (self.folder / kind).glob("*.json"):
                 if path not in self._written:
                     path.unlink(missing_ok=True)
@@ -119,7 +119,6 @@ class Delivery:
             ("lds", wanted.lds),
             ("cds", wanted.cds),
             ("rds", wanted.rds),
-            ("eds", wanted.eds),
             ("sds", wanted.sds),
         )
 
@@ -128,11 +127,11 @@ class Delivery:
         for name, resource in resources.items():
             path = self.folder / kind / file_name(name)
             before = self._encoded.get((kind, name))
-            if before is not None and before.source is resource and path in self._written:
+            if before is not None and _same(before.sources, (resource,)) and path in self._written:
                 continue
             bodies = [] if resource is None else [self._encode(kind, name, resource)]
             if resource is None:
-                self._encoded[kind, name] = _Encoded(None, b"")
+                self._encoded[kind, name] = _Encoded((None,), b"")
             if self._write(path, bodies, version):
                 self.versions[kind][name] = version
                 changed = True
@@ -144,13 +143,22 @@ class Delivery:
         self.versions[kind][""] = version
         return True
 
-    def _encode(self, kind: str, name: str, resource: Obj) -> bytes:
-        """The resource's JSON; an object that is the same one as last time is not encoded again."""
+    def _cluster(self, name: str, cluster: Obj, assignment: Obj | None) -> bytes:
+        """A cluster with its endpoints inside; one that takes them from elsewhere as it is."""
+        if cluster.get("type") != "EDS" or assignment is None:
+            return self._encode("cds", name, cluster)
+        inline = {key: value for key, value in cluster.items() if key != "eds_cluster_config"}
+        inline |= {"type": "STATIC", "load_assignment": assignment}
+        return self._encode("cds", name, inline, cluster, assignment)
+
+    def _encode(self, kind: str, name: str, resource: Obj, *made_of: Obj) -> bytes:
+        """The resource's JSON; what is made of the very objects of last time is not encoded again."""
+        sources = made_of or (resource,)
         before = self._encoded.get((kind, name))
-        if before is not None and before.source is resource:
+        if before is not None and _same(before.sources, sources):
             return before.body
         body = msgspec.json.encode({"@type": TYPES[kind], **resource})
-        self._encoded[kind, name] = _Encoded(resource, body)
+        self._encoded[kind, name] = _Encoded(sources, body)
         return body
 
     def _write(self, path: Path, bodies: Iterable[bytes], version: str) -> bool:
@@ -166,3 +174,7 @@ class Delivery:
         new.rename(path)
         self._written[path] = content
         return True
+
+
+def _same(one: Sequence[object], other: Sequence[object]) -> bool:
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))

@@ -56,8 +56,6 @@ def _place(head: str) -> tuple[str, str] | None:
         return "cds", ""
     if head.startswith("http.") and ".rds." in head:
         return "rds", head.split(".rds.", 1)[1][:-1]
-    if head.startswith("cluster."):
-        return "eds", head[len("cluster.") : -1]
     if head.startswith("sds."):
         return "sds", head[len("sds.") : -1]
     return None

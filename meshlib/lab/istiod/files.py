@@ -2,7 +2,7 @@
 
 <xds dir>/bootstrap.json      written by the kubelet first: it names the node, as a discovery request does
 <xds dir>/lds.json cds.json   whole listener and cluster sets
-<xds dir>/rds|eds|sds/<name>.json   one resource a file; `<name>` is percent-encoded
+<xds dir>/rds|sds/<name>.json   one resource a file; `<name>` is percent-encoded
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ PUSH_S = Histogram(
     buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 3, 5),
     registry=REGISTRY,
 )
-PUSHES = _counter("pilot_xds_pushes", "Build and send of lds, rds, cds, eds and sds", "type")
+PUSHES = _counter("pilot_xds_pushes", "Build and send of lds, rds, cds and sds", "type")
 CONNECTED = _gauge("pilot_xds", "Number of proxies that are served")
 SERVICES = _gauge("pilot_services", "Total services known")
 EVENTS = _counter("pilot_k8s_cfg_events", "Events from the Kubernetes API", "type", "event")

@@ -169,9 +169,9 @@ class Pusher:
         served.missing = {name for name, secret in secrets.items() if secret is None}
         wanted = Wanted(
             lds=resources.listeners,
-            cds=resources.clusters,
+            cds=self._with_zipkin(served, resources.clusters),
             rds=resources.routes,
-            eds=self._with_zipkin(served, resources.endpoints),
+            eds=resources.endpoints,
             sds=secrets,
         )
         types = served.delivery.push(wanted, version)
@@ -202,13 +202,13 @@ class Pusher:
         config = served.node.get("metadata", {}).get("PROXY_CONFIG")
         return served.proxy if config is None else replace(served.proxy, effective=config)
 
-    def _with_zipkin(self, served: Served, endpoints: dict[str, Obj]) -> dict[str, Obj]:
-        """The endpoints and those of the bootstrap's own cluster `zipkin`, where it has one."""
+    def _with_zipkin(self, served: Served, clusters: dict[str, Obj]) -> dict[str, Obj]:
+        """The clusters and, where the bootstrap has a tracer, the one that it reports to."""
         config = served.node.get("metadata", {}).get("PROXY_CONFIG")
         address = proxyconfig.zipkin_address(config or self._about_to_start(served.proxy))
         if address is None:
-            return endpoints
-        return {**endpoints, "zipkin": zipkin.assignment(self.world, address)}
+            return clusters
+        return {zipkin.CLUSTER: zipkin.cluster(self.world, address), **clusters}
 
     def _about_to_start(self, proxy: Proxy) -> Mapping[str, Any]:
         """The ProxyConfig that a proxy without bootstrap will start with, if it starts now."""

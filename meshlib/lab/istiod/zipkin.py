@@ -1,4 +1,7 @@
-"""Pure: the endpoints of the bootstrap's cluster `zipkin`; Istio resolves it by DNS, the lab by the API."""
+"""Pure: the cluster `zipkin` of the tracer in the bootstrap; Istio has it there, resolved by DNS.
+
+The lab has no DNS: the cluster comes with the others, its endpoints from the API.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,19 @@ Obj = dict[str, Any]
 CLUSTER = "zipkin"
 
 
-def assignment(world: World, address: str) -> Obj:
-    """The ClusterLoadAssignment for `host:port`: an IP, or `<service>[.<namespace>[.svc[.<domain>]]]`.
+def cluster(world: World, address: str) -> Obj:
+    """The cluster for `host:port`: an IP, or `<service>[.<namespace>[.svc[.<domain>]]]`.
 
     A Service that is not there has no endpoints: spans are dropped, as with a name that DNS does not know.
     """
     host, _, port = address.rpartition(":")
-    return {"cluster_name": CLUSTER, "endpoints": [{"lb_endpoints": _endpoints(world, host, int(port))}]}
+    endpoints = [{"lb_endpoints": _endpoints(world, host, int(port))}]
+    return {
+        "name": CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": CLUSTER, "endpoints": endpoints},
+    }
 
 
 def _endpoints(world: World, host: str, port: int) -> list[Obj]:

@@ -51,7 +51,6 @@ def test_a_sidecar_without_app_label_takes_its_workloads_name(app_pod: dict[str,
 def test_the_default_tracer_ends_with_1_21(gateway_pod: dict[str, Any], version: str, traced: bool) -> None:
     document = bootstrap(with_version(gateway_pod, version), xds_dir="/x")
     assert ("tracing" in document) is traced
-    assert any(c["name"] == "zipkin" for c in document["static_resources"]["clusters"]) is traced
 
 
 def test_the_seeds_mesh_edit_keeps_the_defaults_and_sets_no_sampling(gateway_pod: dict[str, Any]) -> None:
@@ -98,8 +97,6 @@ def test_envoy_starts_with_it_without_a_word_and_is_ready(
     pod = with_version(request.getfixturevalue(which), version)
     pod["status"]["podIP"] = loopback
     pod["metadata"]["annotations"]["lab.meshlib.dev/inside"] = loopback
-    (tmp_path / "eds").mkdir()
-    (tmp_path / "eds" / "zipkin.json").write_text(json.dumps({"version_info": "1", "resources": [NO_ZIPKIN]}))
     for top in ("lds", "cds"):
         (tmp_path / f"{top}.json").write_text('{"version_info": "1", "resources": []}')
     file = tmp_path / "bootstrap.json"
@@ -116,12 +113,6 @@ def test_envoy_starts_with_it_without_a_word_and_is_ready(
     finally:
         envoy.terminate()
         envoy.wait(20)
-
-
-NO_ZIPKIN = {
-    "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
-    "cluster_name": "zipkin",
-}
 
 
 def ready(address: str) -> None:

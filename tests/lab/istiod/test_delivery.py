@@ -15,7 +15,10 @@ def content(folder: Path, name: str) -> dict[str, Any]:
 def wanted() -> Wanted:
     return Wanted(
         lds={"l": {"name": "l"}},
-        cds={"c": {"name": "c"}},
+        cds={
+            "c": {"name": "c", "type": "EDS", "eds_cluster_config": {}},
+            "d": {"name": "d", "type": "STATIC"},
+        },
         rds={"http.8080": {"name": "http.8080"}},
         eds={"c": {"cluster_name": "c"}},
         sds={"default": {"name": "default"}, "kubernetes://x": None},
@@ -40,9 +43,23 @@ def test_a_secret_that_cannot_be_had_is_an_empty_file(tmp_path: Path) -> None:
     assert json.loads(file.read_text())["resources"] == []
 
 
+def test_endpoints_are_inside_their_cluster_and_change_with_it(tmp_path: Path) -> None:
+    delivery = Delivery(tmp_path)
+    given = wanted()
+    delivery.push(given, "v1")
+    [first, second] = content(tmp_path, "cds.json")["resources"]
+    assert first["type"] == "STATIC"
+    assert first["load_assignment"] == {"cluster_name": "c"}
+    assert "eds_cluster_config" not in first
+    assert "load_assignment" not in second
+    given.eds = {"c": {"cluster_name": "c", "endpoints": []}}
+    assert delivery.push(given, "v2") == ["cds"]
+    assert not (tmp_path / "eds").exists()
+
+
 def test_only_what_changed_is_written_again(tmp_path: Path) -> None:
     delivery = Delivery(tmp_path)
-    assert sorted(delivery.push(wanted(), "v1")) == ["cds", "eds", "lds", "rds", "sds"]
+    assert sorted(delivery.push(wanted(), "v1")) == ["cds", "lds", "rds", "sds"]
     assert delivery.push(wanted(), "v2") == []
     changed = wanted()
     changed.rds = {"http.8080": {"name": "http.8080", "virtual_hosts": []}}
@@ -58,10 +75,8 @@ def test_a_removed_cluster_stays_until_the_sweep(tmp_path: Path) -> None:
     less.cds, less.eds = {"d": {"name": "d"}}, {}
     delivery.push(less, "v2")
     assert [c["name"] for c in content(tmp_path, "cds.json")["resources"]] == ["d", "c"]
-    assert (tmp_path / "eds/c.json").exists()
     assert delivery.sweep("v3")
     assert [c["name"] for c in content(tmp_path, "cds.json")["resources"]] == ["d"]
-    assert not (tmp_path / "eds/c.json").exists()
     assert not delivery.sweep("v4")
 
 
@@ -73,8 +88,7 @@ def test_a_cluster_that_comes_back_before_the_sweep_is_not_dropped(tmp_path: Pat
     delivery.push(less, "v2")
     delivery.push(wanted(), "v3")
     delivery.sweep("v4")
-    assert [c["name"] for c in content(tmp_path, "cds.json")["resources"]] == ["c"]
-    assert (tmp_path / "eds/c.json").exists()
+    assert [c["name"] for c in content(tmp_path, "cds.json")["resources"]] == ["c", "d"]
 
 
 def test_a_folder_that_was_emptied_is_filled_again(tmp_path: Path) -> None:

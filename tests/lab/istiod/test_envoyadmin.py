@@ -7,7 +7,6 @@ from meshlib.lab.istiod.pusher import Served
 from meshlib.lab.istiod.translate import Proxy
 
 STATS = """\
-cluster.outbound|80||a.b.svc.cluster.local.version_text: "2026-11-23T03:00:00Z/3"
 cluster_manager.cds.version_text: "2026-11-23T03:00:00Z/2"
 http.outbound_0.0.0.0_8080.rds.http.8080.version_text: "2026-11-23T03:00:00Z/9"
 listener_manager.lds.version_text: ""
@@ -21,7 +20,6 @@ sds.kubernetes_//gone.update_rejected: 1
 def test_statistics_tell_versions_and_rejections() -> None:
     taken = parse(STATS)
     assert taken.versions == {
-        "eds": {"outbound|80||a.b.svc.cluster.local": "2026-11-23T03:00:00Z/3"},
         "cds": {"": "2026-11-23T03:00:00Z/2"},
         "rds": {"http.8080": "2026-11-23T03:00:00Z/9"},
         "sds": {"kubernetes_//web": "2026-11-23T03:00:00Z/1"},

@@ -219,7 +219,8 @@ def test_a_proxy_gets_its_files_and_loses_them_with_its_pod(
     until(lambda: there(cluster.xds / uid / "lds.json"), "the listeners")
     certificate = json.loads((cluster.xds / uid / "sds" / "default.json").read_text())
     assert "BEGIN CERTIFICATE" in json.dumps(certificate)
-    assert (cluster.xds / uid / "eds" / "zipkin.json").exists()
+    clusters = json.loads((cluster.xds / uid / "cds.json").read_text())["resources"]
+    assert [c["type"] for c in clusters if c["name"] == "zipkin"] == ["STATIC"]
     [entry] = httpx.get(f"http://{cluster.address}:15014/debug/syncz", trust_env=False).json()
     assert entry["listener_sent"]
     assert "listener_acked" not in entry  # no Envoy has started
