@@ -99,7 +99,7 @@ async def _apply(call: Call, value: Obj, options: WriteOptions) -> Response:
     def change(live: Obj) -> Obj:
         call.warnings.clear()
         shown = at_version(target.kind, deepcopy(live), target.version)
-        made = patching.applied(ref, shown, deepcopy(value), options, call.warnings)
+        made = patching.applied(ref, shown, deepcopy(value), options)
         return to_stored(target.kind, made)
 
     for _ in range(2):
@@ -111,7 +111,7 @@ async def _apply(call: Call, value: Obj, options: WriteOptions) -> Response:
         except StatusError as error:
             if error.status != 404 or target.subresource:
                 raise
-        new = patching.applied(ref, None, deepcopy(value), options, call.warnings)
+        new = patching.applied(ref, None, deepcopy(value), options)
         try:
             made = await writer.create(target.kind, target.namespace, to_stored(target.kind, new), write)
             return call.answer(_shown(target, made), 201)

@@ -92,14 +92,8 @@ def prune_patched(ref: KindRef, made: Obj, shown: Any, validation: str, warnings
     schema.prune(ref, made)
 
 
-def applied(ref: KindRef, live: Obj | None, patch: Obj, options: WriteOptions, warnings: list[str]) -> Obj:
+def applied(ref: KindRef, live: Obj | None, patch: Obj, options: WriteOptions) -> Obj:
     """The object after a server-side apply; raises StatusError 400, 409, 422."""
-    found = schema.check_fields(ref, patch) if options.validation != "Ignore" else []
-    if found and options.validation == "Strict":
-        what = f'{ref.kind} in version "{ref.version}" cannot be handled as a {ref.kind}'
-        raise bad_request(f"{what}: strict decoding error: {', '.join(found)}")
-    warnings += found
-    schema.prune(ref, patch)
     if text := schema.decode_error(ref, patch):
         raise bad_request(text)
     try:

@@ -16,6 +16,7 @@ from .fieldset import (
     granular,
     show,
     to_fields_v1,
+    undeclared,
 )
 from .gofields import zero
 from .model import ApplyConflict, Finding, KindRef, Obj, PatchError
@@ -128,11 +129,13 @@ def apply(kind: KindRef, live: Obj | None, applied: Obj, *, manager: str, force:
     """The object after a server-side apply of `applied`; `live` is None when it does not exist yet.
 
     Fields that this manager applied before and now leaves out go, unless another manager owns them. Raises
-    ApplyConflict when a field changes that another manager owns and `force` is false.
+    ApplyConflict when a field changes that another manager owns and `force` is false, and PatchError 400 when
+    `applied` has fields that the kind does not have (where a real server answers 500 with the same text).
     """
     if ((applied.get("metadata") or {}).get("managedFields")) is not None:
         raise PatchError(400, "metadata.managedFields must be nil")
     root = schema(kind) or Node()
+    _check_declared(kind, root, applied)
     owners = _owners(live)
     if live is not None and not owners:
         first = _Owner.new(BEFORE_FIRST_APPLY, UPDATE, kind.api_version, now)
@@ -160,6 +163,18 @@ def apply(kind: KindRef, live: Obj | None, applied: Obj, *, manager: str, force:
     merged.setdefault("metadata", {})
     _store(merged, owners)
     return merged
+
+
+def _check_declared(kind: KindRef, root: Node, applied: Obj) -> None:
+    found = [f"{show(path)}: field not declared in schema" for path in undeclared(root, applied)]
+    if not found:
+        return
+    meta = applied.get("metadata") or {}
+    what = (
+        f"{meta.get('namespace', '')}/{meta.get('name', '')}; {kind.group}/{kind.version}, Kind={kind.kind}"
+    )
+    listed = found[0] if len(found) == 1 else "\n".join(["errors:", *(f"  {each}" for each in found)])
+    raise PatchError(400, f"failed to create typed patch object ({what}): {listed}")
 
 
 def _plain(obj: Obj) -> Obj:

@@ -110,6 +110,24 @@ def fields_of(node: Node, value: Any, at: Path = ()) -> Iterator[Path]:
         yield at
 
 
+def undeclared(node: Node, value: Any, at: Path = ()) -> Iterator[Path]:
+    """The fields of a value that its schema does not have."""
+    target = resolve(node)
+    if isinstance(value, dict):
+        closed = target.properties is not None and target.values is None and not target.open
+        for key, each in value.items():
+            inner, named = child(node, key)
+            path = (*at, f"f:{key}")
+            if closed and not named:
+                yield path
+            else:
+                yield from undeclared(inner, each, path)
+    elif isinstance(value, list) and target.items is not None:
+        for index, entry in enumerate(value):
+            part = element(node, entry) if node.list_type == "map" else f"i:{index}"
+            yield from undeclared(target.items, entry, (*at, part))
+
+
 class Change(NamedTuple):
     """What differs between two objects: paths that came or differ, and paths that went."""
 
@@ -169,6 +187,8 @@ def show(path: Path) -> str:
             text += f".{rest}"
         elif kind == "k:":
             text += "[" + ",".join(f"{key}={_json(value)}" for key, value in json.loads(rest).items()) + "]"
+        elif kind == "i:":
+            text += f"[{rest}]"
         else:
             text += f"[={rest}]"
     return text

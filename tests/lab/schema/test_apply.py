@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.lab.schema import ApplyConflict, KindRef, apply, track
+from meshlib.lab.schema import ApplyConflict, KindRef, PatchError, apply, track
 
 CONFIG_MAP = KindRef("", "v1", "ConfigMap")
 DEPLOYMENT = KindRef("apps", "v1", "Deployment")
@@ -130,6 +130,25 @@ def test_an_update_takes_over_what_it_changes_and_nothing_else() -> None:
         "one": (NOW, {"f:data": {}}),
         "two": (LATER, {"f:data": {"f:monday": {}}}),
     }
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"replica": 1}, ".spec.replica: field not declared in schema"),
+        (
+            {"a": 1, "template": {"spec": {"containers": [{"name": "x", "colour": "red"}]}}},
+            "errors:\n  .spec.a: field not declared in schema\n"
+            '  .spec.template.spec.containers[name="x"].colour: field not declared in schema',
+        ),
+    ],
+)
+def test_an_undeclared_field_is_refused(spec: dict[str, Any], said: str) -> None:
+    applied = {"metadata": {"name": "d", "namespace": "ns"}, "spec": spec}
+    with pytest.raises(PatchError) as caught:
+        apply(DEPLOYMENT, None, applied, manager="ann", force=False, now=NOW)
+    head = "failed to create typed patch object (ns/d; apps/v1, Kind=Deployment): "
+    assert (caught.value.status, caught.value.message) == (400, head + said)
 
 
 def fields(obj: dict[str, Any]) -> list[dict[str, Any]]:
