@@ -15,6 +15,10 @@ from meshlib.home import lab_kubeconfig
 # command → (module, attribute, what `meshlib --help` says about it without importing the module)
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "run": ("meshlib.runbook.commands", "run", "Run the notebooks and write the record and the report."),
+    "report": ("meshlib.runbook.commands", "report", "Write the pages of a run again."),
+    "history": ("meshlib.runbook.commands", "history", "List runs; say whether the newest got worse."),
+    "schedule": ("meshlib.runbook.commands", "schedule", "Print a ready file that runs it every day."),
+    "prune": ("meshlib.runbook.commands", "prune", "Delete old runs."),
     "parameters": ("meshlib.runbook.commands", "parameters", "Show every parameter."),
     "lab": ("meshlib.lab.commands", "lab", "Start, stop and look at the embedded lab."),
     "load": ("meshlib.load.commands", "load", "Send a measured load to the ingress."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from meshlib.runbook import outcomes, record, tables
+from meshlib.runbook import notify, outcomes, record, tables
 
 
 def generated() -> dict[str, str]:
@@ -14,7 +14,7 @@ def generated() -> dict[str, str]:
     files["docs/parameters.md"] = tables.markdown()
     files["docs/exit-codes.md"] = outcomes.exit_codes_page()
     files["docs/schemas/parameters.json"] = tables.json_schema()
-    for kind in (record.Manifest, record.Results):
+    for kind in (record.Manifest, record.Results, notify.Notification):
         schema = json.dumps(record.json_schema(kind), indent=2, ensure_ascii=False) + "\n"
         files[f"docs/schemas/{kind.__name__.lower()}.json"] = schema
     return files

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from meshlib.runbook import folders, history, index, record
+from meshlib.runbook import folders, history, index, record, report
 from meshlib.runbook.masking import Masker
 
 logger = logging.getLogger("meshlib.run")
@@ -63,6 +63,15 @@ def metrics_of(text: str) -> dict[str, float]:
         except (IndexError, ValueError):
             logger.warning("not a metric: %s", row)
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def rewrite(folder: Path) -> Path:
+    """Writes all pages of a run again from its record; returns the path of its index."""
+    manifest = record.load(folder / "manifest.json", record.Manifest)
+    for step in manifest.steps:
+        report.write_step(folder, manifest, step)
+    write_pages(folder, manifest, record.load(folder / "results.json", record.Results))
+    return folder / "index.html"
 
 
 def write_pages(folder: Path, manifest: record.Manifest, results: record.Results) -> None:

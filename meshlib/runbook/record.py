@@ -122,7 +122,7 @@ class Results(msgspec.Struct, kw_only=True, rename={"schema_": "$schema"}):
     metrics: dict[str, float] = {}
 
 
-def json_schema(kind: type[Manifest] | type[Results]) -> dict[str, Any]:
+def json_schema(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """The JSON schema (2020-12) of a record, for docs/schemas."""
     (ref,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
     name = kind.__name__.lower()

@@ -22,6 +22,7 @@ from meshlib.runbook import (
     folders,
     locks,
     notebooks,
+    notify,
     progress,
     record,
     report,
@@ -94,6 +95,7 @@ class Run:
         self.masker = Masker(target.secrets(self.values))
         self.start_s, self.start_wall_s = clock.monotonic_s(), clock.wall_s()
         self.folder = folders.create(request.out, clock)
+        folders.close_orphans(request.out)
         self._pages = ThreadPoolExecutor(1, thread_name_prefix="pages")
         self.earlier: Path | None = None
         self.manifest = self._manifest()
@@ -226,6 +228,8 @@ class Run:
         manifest.overhead_s = round(spent_s - sum(step.cells_s for step in manifest.steps), 3)
         jump_s = self.clock.wall_s() - self.start_wall_s - spent_s
         manifest.clock_jump_s = round(jump_s, 3) if abs(jump_s) > 1 else 0.0
+        if problem := notify.send(manifest):
+            manifest.findings.append(self.masker.text(problem))
         self._pages.shutdown(wait=True)
         self.save()
         results = finish.results_of(self.folder, manifest)
