@@ -29,7 +29,7 @@ _HOP = {
     "transfer-encoding",
     "upgrade",
 }
-_NOT_FORWARDED = _HOP | {"authorization", "host", "content-length"}
+_NOT_FORWARDED = _HOP | {"authorization", "host"}
 
 
 class Proxy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -66,13 +67,28 @@ class Api:
     client: Callable[..., httpx.AsyncClient]
 
 
+@pytest.fixture(scope="session")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state of a cluster that was just made, with one more namespace."""
+
+    async def furnish(registry: Registry) -> None:
+        await bootstrap(registry)
+        await registry.create("namespaces", None, {"metadata": {"name": NAMESPACE}}, manager="test")
+        account = {"metadata": {"name": "default"}}
+        await registry.create("serviceaccounts", NAMESPACE, account, manager="test")
+
+    path = tmp_path_factory.mktemp("furnished") / "state.db"
+    store = Store(path)
+    asyncio.run(furnish(Registry(store, Allocator())))
+    store.close()
+    return path
+
+
 @pytest.fixture
-async def api(tmp_path: Path, certificates: pki.Pki) -> AsyncIterator[Api]:
+async def api(tmp_path: Path, certificates: pki.Pki, furnished: Path) -> AsyncIterator[Api]:
+    shutil.copy(furnished, tmp_path / "state.db")
     store = Store(tmp_path / "state.db")
     registry = Registry(store, Allocator())
-    await bootstrap(registry)
-    await registry.create("namespaces", None, {"metadata": {"name": NAMESPACE}}, manager="test")
-    await registry.create("serviceaccounts", NAMESPACE, {"metadata": {"name": "default"}}, manager="test")
     issuer = TokenIssuer.from_pem(certificates.key("apiserver").read_bytes(), registry.find)
     tokens = {"static-token": Identity("someone", (AUTHENTICATED,))}
     node = FilesAndSockets(tmp_path)

@@ -1,0 +1,120 @@
+"""Who is who and who may do what, over the wire."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshlib.lab.api.identity import Identity
+from meshlib.lab.api.rbac import Attributes, Authorizer
+
+from .conftest import Api, Obj
+
+pytestmark = pytest.mark.anyio
+GROUP = "rbac.authorization.k8s.io"
+SECRETS = "/api/v1/namespaces/shop/secrets"
+MAPS = "/api/v1/namespaces/shop/configmaps"
+
+
+async def test_without_a_credential_only_health_and_version_are_shown(api: Api) -> None:
+    client = api.client(None)
+    for path in ("/readyz", "/livez", "/healthz", "/version"):
+        assert (await client.get(path)).status_code == 200
+    answer = await client.get(MAPS)
+    assert answer.status_code == 403
+    assert answer.json()["message"] == (
+        'configmaps is forbidden: User "system:anonymous" cannot list resource "configmaps" in API group "" '
+        'in the namespace "shop"'
+    )
+    answer = await client.get("/api")
+    assert answer.json()["message"] == 'forbidden: User "system:anonymous" cannot get path "/api"'
+
+
+async def test_a_token_that_nobody_has_is_unauthorized(api: Api) -> None:
+    for credential in ("Bearer wrong", "Basic YTpi", "Bearer a.b.c"):
+        answer = await api.client(None, authorization=credential).get(MAPS)
+        assert (answer.status_code, answer.json()["reason"]) == (401, "Unauthorized")
+
+
+async def test_the_reader_reads_but_no_secrets_and_writes_nothing(api: Api) -> None:
+    reader = api.client("reader")
+    assert (await reader.get(MAPS)).status_code == 200
+    assert (await reader.get("/apis/networking.istio.io/v1/gateways")).status_code == 200
+    for method, path in (
+        ("GET", SECRETS),
+        ("GET", "/api/v1/secrets?watch=1"),
+        ("POST", MAPS),
+        ("DELETE", MAPS),
+        ("PATCH", f"{MAPS}/x"),
+        ("GET", "/api/v1/namespaces/shop/services/x/proxy/"),
+        ("POST", "/api/v1/namespaces/shop/serviceaccounts/default/token"),
+    ):
+        answer = await reader.request(method, path, json={})
+        assert (answer.status_code, answer.json()["reason"]) == (403, "Forbidden"), (method, path)
+    body = {"spec": {"resourceAttributes": {"verb": "create", "resource": "pods", "namespace": "shop"}}}
+    answer = await reader.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", json=body)
+    assert answer.json()["status"]["allowed"] is False
+
+
+async def test_a_service_account_may_do_what_its_role_says(api: Api) -> None:
+    asked = await api.client().post("/api/v1/namespaces/shop/serviceaccounts/default/token", json={})
+    assert asked.status_code == 201
+    token = asked.json()["status"]["token"]
+    account = api.client(None, authorization=f"Bearer {token}")
+    who = await account.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", json={})
+    assert who.json()["status"]["userInfo"]["username"] == "system:serviceaccount:shop:default"
+    assert (await account.get(MAPS)).status_code == 403
+    role = {"metadata": {"name": "r"}, "rules": [_rule("list", resources=["configmaps"])]}
+    await api.registry.create(f"roles.{GROUP}", "shop", role, manager="t")
+    binding = {
+        "metadata": {"name": "b"},
+        "roleRef": {"apiGroup": GROUP, "kind": "Role", "name": "r"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "shop"}],
+    }
+    await api.registry.create(f"rolebindings.{GROUP}", "shop", binding, manager="t")
+    assert (await account.get(MAPS)).status_code == 200
+    assert (await account.get("/api/v1/namespaces/default/configmaps")).status_code == 403
+    await api.registry.delete("serviceaccounts", "shop", "default")
+    assert (await account.get(MAPS)).status_code == 401
+
+
+async def test_the_admin_may_do_everything_and_is_told_so(api: Api) -> None:
+    body = {"spec": {"resourceAttributes": {"verb": "*", "resource": "*", "group": "*"}}}
+    answer = await api.client().post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", json=body)
+    assert answer.status_code == 201
+    assert answer.json()["status"]["allowed"] is True
+
+
+def _rule(*verbs: str, **more: list[str]) -> Obj:
+    return {"verbs": list(verbs), "apiGroups": [""], "resources": ["*"], **more}
+
+
+@pytest.mark.parametrize(
+    ("rule", "what", "expected"),
+    [
+        (_rule("get"), Attributes("get", resource="pods"), True),
+        (_rule("get"), Attributes("list", resource="pods"), False),
+        (_rule("*"), Attributes("delete", resource="pods"), True),
+        (_rule("get", resources=["pods"]), Attributes("get", resource="pods", subresource="log"), False),
+        (_rule("get", resources=["pods/log"]), Attributes("get", resource="pods", subresource="log"), True),
+        (_rule("get", resources=["*/scale"]), Attributes("get", resource="x", subresource="scale"), True),
+        (_rule("get", resourceNames=["a"]), Attributes("get", resource="pods", name="a"), True),
+        (_rule("get", resourceNames=["a"]), Attributes("get", resource="pods", name="b"), False),
+        (_rule("get", apiGroups=["apps"]), Attributes("get", resource="pods"), False),
+        ({"verbs": ["get"], "nonResourceURLs": ["/logs/*"]}, Attributes("get", path="/logs/x"), True),
+    ],
+)
+def test_rules(rule: Obj, what: Attributes, expected: bool) -> None:
+    role = {"metadata": {"name": "r"}, "rules": [rule]}
+    binding = {
+        "metadata": {"name": "b"},
+        "roleRef": {"kind": "ClusterRole", "name": "r"},
+        "subjects": [{"kind": "User", "name": "ann"}],
+    }
+
+    class Objects:
+        def list(self, resource: str, namespace: str | None = None) -> list[Obj]:
+            return [role] if resource.startswith("clusterroles") else [binding]
+
+    authorizer = Authorizer(Objects(), [])
+    assert authorizer.allowed(Identity("ann"), what) is expected
+    assert authorizer.allowed(Identity("ben"), what) is False

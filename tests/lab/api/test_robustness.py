@@ -1,0 +1,259 @@
+"""Malformed requests: never a 500, never a lost server, and every refusal is a Status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from .conftest import Api
+
+pytestmark = pytest.mark.anyio
+REQUESTS = int(os.environ.get("MESHLIB_FUZZ_REQUESTS", "1500"))
+SEED = int(os.environ.get("MESHLIB_FUZZ_SEED", "20261123"))
+
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "PROPFIND"]
+PLURALS = ["configmaps", "pods", "services", "secrets", "events", "namespaces", "nodes", "widgets", "pods%2f"]
+GROUPS = [
+    "api/v1",
+    "apis/apps/v1",
+    "apis/networking.istio.io/v1",
+    "apis/none/v1",
+    "apis",
+    "api",
+    "openapi/v3",
+    "x",
+]
+NAMES = ["basket", "..", "%00", "a" * 300, "Ünïcode", "a b", "%ff%fe", "status", "x?", "-"]
+PARTS = [
+    "/status",
+    "/scale",
+    "/log",
+    "/exec",
+    "/proxy",
+    "/proxy/x",
+    "/eviction",
+    "/token",
+    "/binding",
+    "/nothing",
+]
+REAL = [
+    "/api/v1/namespaces/shop/configmaps",
+    "/api/v1/namespaces/shop/configmaps/basket",
+    "/api/v1/namespaces/shop/pods",
+    "/api/v1/namespaces/shop/services",
+    "/api/v1/namespaces/shop/secrets",
+    "/api/v1/namespaces/shop/events",
+    "/api/v1/namespaces",
+    "/api/v1/namespaces/shop/serviceaccounts/default",
+    "/api/v1/namespaces/shop/serviceaccounts/default/token",
+    "/apis/apps/v1/namespaces/shop/deployments",
+    "/apis/apps/v1/namespaces/shop/deployments/till/scale",
+    "/apis/apps/v1/namespaces/shop/deployments/till",
+    "/apis/networking.istio.io/v1/namespaces/shop/gateways",
+    "/apis/networking.istio.io/v1/namespaces/shop/virtualservices",
+    "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+    "/apis/authentication.k8s.io/v1/tokenreviews",
+    "/apis/events.k8s.io/v1/namespaces/shop/events",
+    "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+    "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
+    "/apis/policy/v1/namespaces/shop/poddisruptionbudgets",
+    "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices",
+]
+QUERIES = [
+    "",
+    "limit=abc",
+    "limit=-1&continue=%00",
+    "continue=eyJ2IjoibWV0YSJ9",
+    "labelSelector=a%20in%20(",
+    "labelSelector=%ff",
+    "fieldSelector===",
+    "fieldSelector=metadata.name",
+    "resourceVersion=-1",
+    "resourceVersion=99999999999999999999",
+    "resourceVersionMatch=Sometimes",
+    "dryRun=Some",
+    "fieldValidation=Maybe",
+    "watch=1&timeoutSeconds=x",
+    "tailLines=-5&limitBytes=0",
+    "propagationPolicy=Never",
+    "gracePeriodSeconds=1e9",
+    "includeObject=All",
+    "&&&=&%",
+]
+TYPES = [
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+    "text/plain",
+    "",
+    ";;;",
+]
+TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"
+ACCEPTS = ["*/*", "application/json", "application/yaml", TABLE, "a;b=c;q=x"]
+VALUES: list[Any] = [None, True, -1, 1.5, 2**70, "", "x", "\ud83d", [], [None], {}, {"": None}, [[[]]]]
+FIELDS = [
+    "metadata",
+    "spec",
+    "status",
+    "data",
+    "apiVersion",
+    "kind",
+    "op",
+    "path",
+    "value",
+    "stringData",
+    "rules",
+    "subjects",
+]
+NESTED = [
+    "name",
+    "generateName",
+    "namespace",
+    "labels",
+    "finalizers",
+    "ownerReferences",
+    "resourceVersion",
+    "managedFields",
+    "annotations",
+    "template",
+    "selector",
+    "ports",
+    "containers",
+    "replicas",
+    "hosts",
+    "http",
+    "servers",
+    "type",
+    "clusterIP",
+    "token",
+    "expirationSeconds",
+    "resourceAttributes",
+    "nonResourceAttributes",
+    "paused",
+    "minAvailable",
+]
+
+
+def body(rng: random.Random) -> bytes:
+    match rng.randrange(6):
+        case 0:
+            return b""
+        case 1:
+            return rng.randbytes(rng.randrange(80))
+        case 2:
+            return b"k8s\x00" + rng.randbytes(rng.randrange(80))
+        case 3:
+            return b"[" * rng.randrange(3000)
+        case 4:
+            return b"a: &a [*a, *a]\nb: !!python/object:os.system {}\n? {c: d}\n: 2026-01-01\n"
+    made = {key: rng.choice(VALUES) for key in rng.sample(FIELDS, rng.randrange(1, 6))}
+    for key in ("metadata", "spec"):
+        if rng.random() < 0.7:
+            made[key] = {each: rng.choice(VALUES) for each in rng.sample(NESTED, rng.randrange(6))}
+    if rng.random() < 0.6:
+        made = {"metadata": {"name": rng.choice(["basket", "till", "new"])}, "spec": made.get("spec")}
+        made[rng.choice(FIELDS)] = rng.choice(VALUES)
+    return json.dumps(rng.choice([made, made, made, [made], {"items": [made]}])).encode("utf-8", "replace")
+
+
+def request(rng: random.Random) -> tuple[str, str, dict[str, str], bytes]:
+    scope = rng.choice(["", "/namespaces/shop", "/namespaces/nowhere", "/watch", "/namespaces"])
+    path = f"/{rng.choice(GROUPS)}{scope}/{rng.choice(PLURALS)}"
+    if rng.random() < 0.6:
+        path += f"/{rng.choice(NAMES)}{rng.choice(['', *PARTS])}"
+    if rng.random() < 0.6:
+        path = rng.choice(REAL)
+    headers = {"content-type": rng.choice(TYPES), "accept": rng.choice(ACCEPTS)}
+    query = rng.choice(QUERIES)
+    if "watch" in path or "watch=1" in query:
+        query += "&timeoutSeconds=1&resourceVersion=1"
+    return rng.choice(METHODS), f"{path}?{query}", headers, body(rng)
+
+
+async def test_malformed_requests_are_refused_with_a_status(api: Api) -> None:
+    rng = random.Random(SEED)
+    requests = [request(rng) for _ in range(REQUESTS)]
+    await api.registry.create("configmaps", "shop", {"metadata": {"name": "basket"}}, manager="t")
+    labels = {"app": "till"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "till:1"}]}}
+    spec = {"selector": {"matchLabels": labels}, "template": template}
+    till = {"metadata": {"name": "till"}, "spec": spec}
+    await api.registry.create("deployments.apps", "shop", till, manager="t")
+    client = api.client()
+    waiting = asyncio.Semaphore(8)
+
+    async def send(method: str, url: str, headers: dict[str, str], content: bytes) -> None:
+        async with waiting:
+            answer = await client.request(method, url, headers=headers, content=content)
+        said = (method, url, headers, content[:300], answer.status_code, answer.text[:500])
+        assert answer.status_code < 500 or answer.status_code == 504, said
+        if answer.status_code >= 400 and method != "HEAD":
+            status = answer.json()
+            assert (status["kind"], status["code"]) == ("Status", answer.status_code), said
+
+    await asyncio.gather(*(send(*each) for each in requests[: REQUESTS // 2]))
+    before = psutil.Process().memory_info().rss
+    await asyncio.gather(*(send(*each) for each in requests[REQUESTS // 2 :]))
+    grown = psutil.Process().memory_info().rss - before
+    assert grown < 30e6
+    assert (await client.get("/readyz")).text == "ok"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x00\x01\x02\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /api/v1 HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
+        b"POST /api/v1/namespaces HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET " + b"/a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_gets_a_status(api: Api, raw: bytes) -> None:
+    host, port = api.url.removeprefix("https://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=api.tls("admin"))
+    writer.write(raw)
+    head, _, text = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.split()[1][:1] == b"4"
+    assert json.loads(text)["kind"] == "Status"
+
+
+async def test_a_half_closed_connection_costs_nothing(api: Api) -> None:
+    host, port = api.url.removeprefix("https://").split(":")
+    for _ in range(20):
+        _, writer = await asyncio.open_connection(host, int(port), ssl=api.tls("admin"))
+        writer.write(b"POST /api/v1/namespaces HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        await writer.drain()
+        writer.transport.abort()
+    assert (await api.client().get("/readyz")).text == "ok"
+
+
+async def test_a_huge_body_is_refused_before_it_is_read(api: Api) -> None:
+    content = b" " * (3 * 1024 * 1024 + 1)
+    answer = await api.client().post("/api/v1/namespaces", content=content)
+    assert answer.status_code == 413
+    assert answer.json()["reason"] == "RequestEntityTooLarge"
+
+
+async def test_a_huge_chunked_body_is_refused(api: Api) -> None:
+    async def chunks() -> Any:
+        for _ in range(100):
+            yield b" " * 65536
+
+    try:
+        answer = await api.client().post("/api/v1/namespaces", content=chunks())
+    except httpx.WriteError:  # the server closed while the client was still writing
+        return
+    assert answer.status_code == 413
