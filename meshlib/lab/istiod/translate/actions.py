@@ -54,7 +54,8 @@ def redirect(settings: Mapping[str, Any], port: int, *, tls: bool) -> Obj:
         target = 0
     return present(
         host_redirect=settings.get("authority") or None,
-        path_redirect=settings.get("uri") or None,
+        path_redirect=settings.get("uri") or None if not settings.get("prefixRewrite") else None,
+        prefix_rewrite=settings.get("prefixRewrite") or None,
         scheme_redirect=settings.get("scheme") or None,
         port_redirect=target or None,
         response_code=_CODES[settings.get("redirectCode") or 301],
@@ -140,8 +141,8 @@ def percent_of_mirror(rule: Mapping[str, Any]) -> Obj | None:
     if rule.get("mirrorPercentage") is not None:
         value = rule["mirrorPercentage"].get("value", 0)
         return percentage(value) if value > 0 else None
-    if rule.get("mirrorPercent") is not None:
-        value = rule["mirrorPercent"]
+    value = rule.get("mirrorPercent", rule.get("mirror_percent"))
+    if value is not None:
         return {"numerator": value, "denominator": "HUNDRED"} if value > 0 else None
     return {"numerator": 100, "denominator": "HUNDRED"}
 

@@ -11,7 +11,11 @@ from typing import Any
 
 from meshlib.lab.istiod.minors import minor
 from meshlib.lab.istiod.translate import authn, destinationrules, durations, endpoints, names, services, tls
-from meshlib.lab.istiod.translate.loadbalancing import apply_load_balancer, apply_outlier_detection
+from meshlib.lab.istiod.translate.loadbalancing import (
+    apply_load_balancer,
+    apply_outlier_detection,
+    error_matcher,
+)
 from meshlib.lab.istiod.translate.mesh import MeshConfig, mesh_config
 from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, SecretReference, describe, present, typed
 from meshlib.lab.istiod.translate.names import Paths
@@ -101,6 +105,9 @@ class ClusterBuilder:
         if cluster.get("lb_policy") != "CLUSTER_PROVIDED":
             apply_load_balancer(cluster, policy.get("loadBalancer") or {})
         apply_outlier_detection(cluster, policy.get("outlierDetection"))
+        if codes := (policy.get("outlierDetection") or {}).get("outlierDetectionHttpErrorCodes"):
+            options["outlier_detection"] = {"error_matcher": error_matcher(codes)}
+            _explicit(options)
         self._security(
             cluster,
             options,
@@ -217,8 +224,7 @@ class ClusterBuilder:
                 automatic["auto_san_validation"] = True
         if automatic:
             options["upstream_http_protocol_options"] = automatic
-            if "explicit_http_config" not in options and "use_downstream_protocol_config" not in options:
-                options["explicit_http_config"] = {"http_protocol_options": {}}
+            _explicit(options)
 
     def outbound(self) -> tuple[list[Obj], list[Obj]]:
         """All clusters towards services, and their assignments."""
@@ -288,6 +294,12 @@ def use_downstream_protocol() -> Obj:
     }
 
 
+def _explicit(options: Obj) -> None:
+    """Protocol options must name a protocol: HTTP/1.1 where nothing else was chosen."""
+    if "explicit_http_config" not in options and "use_downstream_protocol_config" not in options:
+        options["explicit_http_config"] = {"http_protocol_options": {}}
+
+
 def raw_buffer() -> Obj:
     return {
         "name": "envoy.transport_sockets.raw_buffer",
@@ -333,11 +345,14 @@ def apply_pool(cluster: Obj, options: Obj, pool: Mapping[str, Any], budget: Mapp
     )
     if common:
         options["common_http_protocol_options"] = common
-        if "explicit_http_config" not in options and "use_downstream_protocol_config" not in options:
-            options["explicit_http_config"] = {"http_protocol_options": {}}
+        _explicit(options)
     h2 = options.get("explicit_http_config", {}).get("http2_protocol_options")
     if h2 is not None and http.get("maxConcurrentStreams"):
         h2["max_concurrent_streams"] = http["maxConcurrentStreams"]
+    if h2 is not None and (alive := http.get("http2KeepAlive")):
+        h2["connection_keepalive"] = present(
+            interval=_duration(alive.get("interval")), timeout=_duration(alive.get("timeout")) or "20s"
+        )
     if keepalive := tcp.get("tcpKeepalive"):
         cluster["upstream_connection_options"] = {
             "tcp_keepalive": present(

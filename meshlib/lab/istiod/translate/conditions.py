@@ -174,6 +174,7 @@ def _bracketed(key: str, start: str) -> list[str]:
     return found
 
 
+_METADATA = "experimental.envoy.filters."
 Values = list[str]
 _Each = Callable[[str, Here], Obj]
 
@@ -190,6 +191,8 @@ PERMISSIONS: Mapping[str, tuple[_Each, bool]] = {
 
 def permission(key: str, values: Values, here: Here, *, tcp: bool) -> list[Obj]:
     """One condition for each value of a key about the destination."""
+    if key.startswith(_METADATA):
+        return [_of_filter(key, values)]
     build, http_only = PERMISSIONS[key]
     if tcp and http_only:
         raise HttpOnly(key)
@@ -197,7 +200,21 @@ def permission(key: str, values: Values, here: Here, *, tcp: bool) -> list[Obj]:
 
 
 def is_permission(key: str) -> bool:
-    return key in PERMISSIONS
+    return key in PERMISSIONS or key.startswith(_METADATA)
+
+
+def _of_filter(key: str, values: Values) -> Obj:
+    """`experimental.envoy.filters.a.b[c]`: what a filter noted about the request; `[v]` asks a list for v."""
+    name, bracket, rest = key.removeprefix("experimental.").removesuffix("]").partition("[")
+    if not bracket:
+        raise Unknown(f"{key!r} names nothing in brackets")
+    matches: list[Obj] = []
+    for value in values:
+        inside = value.startswith("[") and value.endswith("]")
+        match = {"string_match": string(value[1:-1] if inside else value)}
+        matches.append({"list_match": {"one_of": match}} if inside else match)
+    value_match = matches[0] if len(matches) == 1 else {"or_match": {"value_matchers": matches}}
+    return {"metadata": {"filter": name, "path": [{"key": rest}], "value": value_match}}
 
 
 def principal(key: str, values: Values, *, tcp: bool, namespace: str) -> list[Obj]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from meshlib.lab.istiod.translate import accesslog, names, tls
 from meshlib.lab.istiod.translate.endpoints import address
 from meshlib.lab.istiod.translate.gateways import Listen, Merged, Server, addresses
-from meshlib.lab.istiod.translate.hcm import connection_manager
+from meshlib.lab.istiod.translate.hcm import GRPC_WEB, connection_manager
 from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, typed
 from meshlib.lab.istiod.translate.names import Paths
 from meshlib.lab.istiod.translate.security import Filters
@@ -50,7 +50,7 @@ class GatewayListeners:
                 self.problems.append(Problem(f"Gateway {listen.servers[0].gateway}", text))
                 continue
             bound = addresses(self.world, self.proxy, listen)
-            name = names.listener(listen.port) if not listen.bind else f"{listen.bind}_{listen.port}"
+            name = names.listener(listen.port)
             listener: Obj = {
                 "name": name,
                 "address": address(*bound[0]),
@@ -79,7 +79,7 @@ class GatewayListeners:
         return chains
 
     def _http(self, listen: Listen, server: Server) -> Obj:
-        name = names.listener(listen.port) if not listen.bind else f"{listen.bind}_{listen.port}"
+        name = names.listener(listen.port)
         prefix = f"outbound_{name}"
         if server.ends_tls:
             prefix = server.spec.get("name") or prefix
@@ -89,7 +89,7 @@ class GatewayListeners:
             "gateway",
             prefix,
             rds=(server.route, self.paths.route(server.route)),
-            filters=self.filters.http,
+            filters=[*self.filters.http, *([GRPC_WEB] if server.protocol == "GRPC-WEB" else [])],
             problems=self.problems,
         )
         chain: Obj = {"filters": [manager]}

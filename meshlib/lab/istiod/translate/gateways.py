@@ -66,7 +66,6 @@ class Listen:
     """
 
     port: int
-    bind: str = ""
     plain: bool = True
     servers: list[Server] = field(default_factory=list)
 
@@ -75,7 +74,7 @@ class Listen:
 class Merged:
     """The ports by number, the servers of each route configuration, and what was left out."""
 
-    ports: dict[tuple[int, str], Listen] = field(default_factory=dict)
+    ports: dict[int, Listen] = field(default_factory=dict)
     routes: dict[str, list[Server]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
@@ -151,7 +150,7 @@ def merge(world: World, proxy: Proxy) -> Merged:
     """The servers of a proxy by port."""
     merged = Merged()
     selecting = services_of(world, proxy)
-    hosts_by_port: dict[int, dict[str, str]] = {}
+    hosts_by_port: dict[int, set[str]] = {}
     for obj in world.all("Gateway"):
         if not selects(obj, proxy):
             continue
@@ -164,21 +163,21 @@ def merge(world: World, proxy: Proxy) -> Merged:
     return merged
 
 
-def _add(merged: Merged, server: Server, hosts_by_port: dict[int, dict[str, str]]) -> str:
+def _add(merged: Merged, server: Server, hosts_by_port: dict[int, set[str]]) -> str:
     """Adds a server; the reason where it is in conflict with an older one and is left out."""
-    bind = str(server.spec.get("bind") or "")
     where = f"server {server.spec['port'].get('name', '')!r} on port {server.port}"
+    if server.spec.get("bind"):
+        return f"{where} is left out: bind is not supported, the embedded lab chooses its addresses"
     if server.tls is not None:
-        known = hosts_by_port.setdefault(server.listen, {})
-        taken = [host for host in server.hosts if known.get(host) == bind]
+        known = hosts_by_port.setdefault(server.listen, set())
+        taken = [host for host in server.hosts if host in known]
         if taken:
             return f"{where} is left out: an older server has the host {', '.join(taken)} on that port"
-        known |= dict.fromkeys(server.hosts, bind)
-    key = (server.listen, bind)
-    listen = merged.ports.get(key)
+        known.update(server.hosts)
+    listen = merged.ports.get(server.listen)
     plain = not _encrypted(server.protocol)
     if listen is None:
-        merged.ports[key] = Listen(server.listen, bind, plain, [server])
+        merged.ports[server.listen] = Listen(server.listen, plain, [server])
         if server.route:
             merged.routes.setdefault(server.route, []).append(server)
         return ""
@@ -197,7 +196,7 @@ def _add(merged: Merged, server: Server, hosts_by_port: dict[int, dict[str, str]
 
 def addresses(world: World, proxy: Proxy, listen: Listen) -> list[tuple[str, int]]:
     """Every socket address of a port: the pod's own first, then those under which Services offer it."""
-    found = [(listen.bind or proxy.address, proxy.true_port(listen.port))]
+    found = [(proxy.address, proxy.true_port(listen.port))]
     for service in services_of(world, proxy):
         obj = world.get("Service", service.namespace, service.name) or {}
         given = json.loads(obj.get("metadata", {}).get("annotations", {}).get(PORTS) or "{}")

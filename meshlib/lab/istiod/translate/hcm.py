@@ -31,6 +31,7 @@ GRPC_STATS = http_filter(
     emit_filter_state=True,
     stats_for_all_methods=False,
 )
+GRPC_WEB = http_filter("envoy.filters.http.grpc_web", "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb")
 FAULT = http_filter("envoy.filters.http.fault", "envoy.extensions.filters.http.fault.v3.HTTPFault")
 CORS = http_filter("envoy.filters.http.cors", "envoy.extensions.filters.http.cors.v3.Cors")
 DYNAMIC_FORWARD_PROXY = http_filter(

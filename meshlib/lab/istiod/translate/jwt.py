@@ -98,7 +98,7 @@ class Jwt:
     def _keys(self, obj: Obj, rule: Mapping[str, Any]) -> Obj:
         if rule.get("jwks"):
             return {"local_jwks": {"inline_string": rule["jwks"]}}
-        address = rule.get("jwksUri")
+        address = rule.get("jwksUri") or rule.get("jwks_uri")
         if not address:
             self.problems.append(Problem(describe(obj), "neither jwks nor jwksUri: every token is refused"))
             return {"local_jwks": {"inline_string": NO_KEYS}}

@@ -97,5 +97,18 @@ def apply_outlier_detection(cluster: Obj, settings: Mapping[str, Any] | None) ->
     }
 
 
+def error_matcher(codes: list[int]) -> Obj:
+    """The answers that count as errors: these statuses instead of 5xx."""
+    rules = [
+        {
+            "http_response_headers_match": {
+                "headers": [{"name": ":status", "string_match": {"exact": str(code)}}]
+            }
+        }
+        for code in codes
+    ]
+    return rules[0] if len(rules) == 1 else {"or_match": {"rules": rules}}
+
+
 def _duration(value: str | None) -> str | None:
     return None if value is None else durations.proto(value)

@@ -15,7 +15,7 @@ from meshlib.lab.istiod.translate.clusters import ClusterBuilder
 from meshlib.lab.istiod.translate.endpoints import address
 from meshlib.lab.istiod.translate.hcm import connection_manager
 from meshlib.lab.istiod.translate.mesh import mesh_config
-from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy
+from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, describe
 from meshlib.lab.istiod.translate.routes import (
     READS,
     RouteBuilder,
@@ -67,6 +67,7 @@ def domains(service: Service, port: int, namespace: str, domain: str, *, bare: b
         variants += [f"{short}.svc", short]
     if service.cluster_ip and service.cluster_ip != "None":
         variants.append(service.cluster_ip)
+    variants += service.virtual
     found = []
     for name in variants:
         if bare:
@@ -147,6 +148,9 @@ class OutboundRoutes:
         """Virtual hosts for names that are no service: istiod serves them on port 80."""
         known = {service.hostname for service in visible}
         for item in bound:
+            if item.tcp or item.tls:
+                text = "tcp and tls routes act at gateways only: the embedded lab's sidecars carry HTTP"
+                self.problems.append(Problem(describe(item.obj), text))
             routes = None
             for host in item.hosts:
                 wildcard = hosts.is_wildcard(host)

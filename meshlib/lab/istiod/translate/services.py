@@ -65,7 +65,7 @@ class Service:
     resolution: EDS (endpoints are known), DNS (the name, or `addresses`, is resolved), ANY (whatever the
     client named)
     external: the host is outside the mesh: no automatic mutual TLS
-    addresses: for a ServiceEntry, its own endpoints as given
+    addresses: for a ServiceEntry, its own endpoints as given; virtual: the addresses that stand for it
     """
 
     hostname: str
@@ -81,6 +81,7 @@ class Service:
     export_to: frozenset[str] = frozenset({"*"})
     addresses: tuple[Mapping[str, Any], ...] = ()
     accounts: tuple[str, ...] = ()
+    virtual: tuple[str, ...] = ()
 
     def port(self, number: int) -> Port | None:
         return next((port for port in self.ports if port.number == number), None)
@@ -170,6 +171,7 @@ def _of_entry(obj: Obj) -> list[Service]:
             export_to=export_set(spec.get("exportTo")),
             addresses=tuple(spec.get("endpoints", [])),
             accounts=tuple(spec.get("subjectAltNames", [])),
+            virtual=tuple(text for text in spec.get("addresses", []) if "/" not in text),
         )
         for hostname in spec.get("hosts", [])
     ]

@@ -58,6 +58,10 @@ class Secrets:
         name = f"{credential}-cacert"
         return self.sds(f"kubernetes://{name}", SecretReference("ca", self.namespace, credential))
 
+    def named_ca(self, credential: str) -> Obj:
+        """A CA that a Gateway names apart from its certificate."""
+        return self.sds(f"kubernetes://{credential}", SecretReference("ca", self.namespace, credential))
+
     def files(self, *paths: str) -> Obj:
         """A certificate from files in the pod, or with one path a CA."""
         kind = "file-root" if len(paths) == 1 else "file-cert"
@@ -126,7 +130,9 @@ def _credentials(settings: Mapping[str, Any], secrets: Secrets, names: list[str]
             verify_certificate_spki=settings.get("verifyCertificateSpki") or None,
             verify_certificate_hash=settings.get("verifyCertificateHash") or None,
         )
-        return common | _combined(secrets.ca(credentials[0]), names, **also)
+        ca = settings.get("caCertCredentialName")
+        root = secrets.ca(credentials[0]) if not ca else secrets.named_ca(ca)
+        return common | _combined(root, names, **also)
     if names:
         common["validation_context"] = {"match_subject_alt_names": [{"exact": name} for name in names]}
     return common
@@ -200,9 +206,11 @@ def origination(
         if mutual:
             pair = secrets.files(settings["clientCertificate"], settings["privateKey"])
             common["tls_certificate_sds_secret_configs"] = [pair]
-        ca = settings.get("caCertificates") or "system"
-        if not unchecked:
-            common |= _combined(secrets.files(ca), names)
+        if not unchecked and settings.get("caCertificates"):
+            common |= _combined(secrets.files(settings["caCertificates"]), names)
+        elif not unchecked:
+            matches = [{"exact": name} for name in names] or None
+            common["validation_context"] = present(system_root_certs={}, match_subject_alt_names=matches)
     if unchecked:
         common["validation_context"] = {}
     return upstream(present(common_tls_context=common, sni=settings.get("sni")))

@@ -41,6 +41,8 @@ class _Spec:
     sampling: float | None = None
     tags: dict[str, Any] = field(default_factory=dict)
     use_request_id: bool = True
+    istio_tags: bool = True
+    propagation: bool = True
 
 
 def configuration(world: World, proxy: Proxy, side: Side, problems: list[Problem]) -> Traced:
@@ -51,7 +53,7 @@ def configuration(world: World, proxy: Proxy, side: Side, problems: list[Problem
     if spec is None:
         if not mesh.enable_tracing:
             return Traced()
-        return Traced(_tracing(world, proxy, config, _mesh_sampling(world, config), {}))
+        return Traced(_tracing(world, proxy, config, _mesh_sampling(world, config), _Spec()))
     if spec.disabled or spec.provider is None:
         return Traced()
     built = _provider(world, proxy, spec.provider)
@@ -60,7 +62,9 @@ def configuration(world: World, proxy: Proxy, side: Side, problems: list[Problem
         return Traced()
     driver, length = built
     sampling = spec.sampling if spec.sampling is not None else _mesh_sampling(world, config)
-    found = {**_tracing(world, proxy, config, sampling, spec.tags), "provider": driver}
+    found = {**_tracing(world, proxy, config, sampling, spec), "provider": driver}
+    if not spec.propagation and proxy.minor >= 30:
+        found["no_context_propagation"] = True
     if length:
         found["max_path_tag_length"] = length
     # Only the client's side of a gateway makes a span of its own (istio-facts 0.4).
@@ -93,6 +97,10 @@ def _spec(world: World, proxy: Proxy, side: Side) -> _Spec | None:
             spec.tags = rule["customTags"]
         if rule.get("randomSamplingPercentage") is not None:
             spec.sampling = float(rule["randomSamplingPercentage"])
+        if rule.get("enableIstioTags") is not None:
+            spec.istio_tags = rule["enableIstioTags"]
+        if rule.get("disableContextPropagation") is not None:
+            spec.propagation = not rule["disableContextPropagation"]
         if rule.get("useRequestIdForTraceSampling") is not None:
             spec.use_request_id = rule["useRequestIdForTraceSampling"]
     if spec.provider is None:
@@ -120,10 +128,8 @@ def _mesh_sampling(world: World, config: Mapping[str, Any]) -> float:
     return 1.0 if sampling > 100 else sampling
 
 
-def _tracing(
-    world: World, proxy: Proxy, config: Mapping[str, Any], sampling: float, tags: Mapping[str, Any]
-) -> Obj:
-    own = _custom_tags(tags) if tags else _custom_tags(config.get("customTags") or {})
+def _tracing(world: World, proxy: Proxy, config: Mapping[str, Any], sampling: float, spec: _Spec) -> Obj:
+    own = _custom_tags(spec.tags) if spec.tags else _custom_tags(config.get("customTags") or {})
     labels = proxy.labels
     service = {
         "istio.canonical_revision": labels.get("service.istio.io/canonical-revision", "latest"),
@@ -131,7 +137,11 @@ def _tracing(
         "istio.mesh_id": mesh_config(world).trust_domain,
         "istio.namespace": proxy.namespace,
     }
-    every = [{"tag": name, "literal": {"value": value}} for name, value in service.items()]
+    every = (
+        [{"tag": name, "literal": {"value": value}} for name, value in service.items()]
+        if spec.istio_tags
+        else []
+    )
     every += [_dry_run_tag(name, key) for name, key in _DRY_RUN]
     names = {tag["tag"] for tag in own}
     every = [tag for tag in every if tag["tag"] not in names] + own
@@ -159,6 +169,8 @@ def _custom_tags(tags: Mapping[str, Any]) -> list[Obj]:
                 name=tag["environment"]["name"], default_value=tag["environment"].get("defaultValue")
             )
             found.append({"tag": name, "environment": value})
+        elif "formatter" in tag:
+            found.append({"tag": name, "value": tag["formatter"]["value"]})
         elif "header" in tag:
             value = present(name=tag["header"]["name"], default_value=tag["header"].get("defaultValue"))
             found.append({"tag": name, "request_header": value})

@@ -6,9 +6,9 @@ files, and counts as applied when Envoy's own admin reports every version.
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
+import random
 import socket
 import ssl
 import subprocess
@@ -34,13 +34,15 @@ GATEWAY_ID = "spiffe://cluster.local/ns/istio-system/sa/istio-ingressgateway-ser
 
 
 def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        found = []
-        for _ in range(count):
-            taken = held.enter_context(socket.socket())
-            taken.bind((HERE, 0))
-            found.append(taken.getsockname()[1])
-        return found
+    """Ports that are free now, outside the range from which the system itself draws."""
+    found: list[int] = []
+    while len(found) < count:
+        number = random.randrange(20000, 30000)
+        with socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if number not in found and tried.connect_ex((HERE, number)) != 0:
+                found.append(number)
+    return found
 
 
 class Backend:
@@ -190,6 +192,8 @@ class Envoy:
             resources.routes[key] = {**route, "virtual_hosts": [*route["virtual_hosts"], host]}
 
     def _taken(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            raise AssertionError(f"Envoy has ended: {Path(self.log.name).read_text()[-2000:]}")
         if reason := self.missing():
             raise NotYet(reason)
         # Connections that a caller keeps stay with the listener that they came to, until it is drained.
