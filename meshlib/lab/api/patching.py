@@ -72,6 +72,9 @@ def patched(media: str, ref: KindRef, live: Obj, patch: Any) -> Obj:
         raise _invalid_patch(
             made, f"json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
         )
+    if media == STRATEGIC and (text := schema.conversion_error(ref, made)):
+        shown = f"Invalid value: {json.dumps(schema.go_map(patch), ensure_ascii=False)}: {text}"
+        raise invalid("", "", "", [("patch", "FieldValueInvalid", shown)])
     if text := schema.decode_error(ref, made):
         raise _invalid_patch(made, text.partition(": ")[2] or text)
     return made

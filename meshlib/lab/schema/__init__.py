@@ -5,13 +5,13 @@ beside these modules.
 """
 
 from .apply import apply, track
-from .decode import decode_error
+from .decode import conversion_error, decode_error
 from .defaults import default
 from .fields import check_fields, duplicate_keys, prune
 from .model import ApplyConflict, Finding, KindRef, PatchError
 from .patches import json_patch, merge_patch
 from .protobuf import ProtobufError, protobuf_to_obj
-from .strategic import strategic_merge_patch
+from .strategic import go_map, strategic_merge_patch
 from .validate import validate
 
 __all__ = [
@@ -22,9 +22,11 @@ __all__ = [
     "ProtobufError",
     "apply",
     "check_fields",
+    "conversion_error",
     "decode_error",
     "default",
     "duplicate_keys",
+    "go_map",
     "json_patch",
     "merge_patch",
     "protobuf_to_obj",

@@ -34,6 +34,47 @@ def decode_error(kind: KindRef, obj: Obj) -> str | None:
     return f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {first}'
 
 
+_SOURCES = {"array": "slice", "object": "map", "number": "float64"}
+
+
+def conversion_error(kind: KindRef, obj: Obj) -> str | None:
+    """What is wrong with the types of a built-in object after a strategic merge patch, None for one that
+    converts.
+
+    The API server turns that result into its Go type without going through JSON, and words it differently.
+    """
+    root = schema(kind)
+    return next(_unconverted(root, obj), None) if root is not None and builtin(kind) else None
+
+
+def _unconverted(node: Node, value: Any) -> Iterator[str]:
+    target = resolve(node)
+    if value is None or node.definition in (QUANTITY, INT_OR_STRING) or target.format == "date-time":
+        return
+    expected, actual = target.kind, json_type(value)
+    source = _SOURCES.get(actual, actual) if not isinstance(value, int) or actual == "bool" else "int64"
+    if expected == "object" and not isinstance(value, dict):
+        yield (
+            f"cannot restore map from {source}" if target.values else f"cannot restore struct from: {source}"
+        )
+    elif expected == "array" and not isinstance(value, list):
+        yield f"cannot restore slice from {source}"
+    elif isinstance(value, dict) and expected == "object":
+        for key, each in value.items():
+            inner = (target.properties or {}).get(key) or target.values
+            if inner is not None:
+                yield from _unconverted(inner, each)
+    elif isinstance(value, list) and expected == "array":
+        for each in value:
+            yield from _unconverted(target.items or Node(), each)
+    elif (
+        expected
+        and expected != {"bool": "boolean"}.get(actual, actual)
+        and (actual, expected) != ("number", "integer")
+    ):
+        yield f"unrecognized type: {_go_type(node)}"
+
+
 def _wrong(node: Node, value: Any, path: str, struct: str, go: str) -> Iterator[str]:
     """Errors in the document's order; `struct` is the Go struct that has the field, `go` the field's type."""
     target = resolve(node)

@@ -15,24 +15,12 @@ from .webhook.judgement import Judgement
 DRY_RUN = "istio.io/dry-run"
 
 
-def istio_findings(obj: Obj) -> tuple[list[str], list[str]]:
-    """Errors and warnings, one text each, in the order of istiod; ([], []) for a kind that is not Istio's."""
-    found = judge(obj)
-    return found.errors, found.warnings
-
-
-def denial(obj: Obj) -> str | None:
-    """The message with which the webhook denies the object, None when it admits it.
-
-    Several errors are one message (`2 errors occurred:` and a line each). The API server puts
-    `admission webhook "validation.istio.io" denied the request: ` before it.
-    """
-    text = str(judge(obj))
-    return f"configuration is invalid: {text}" if text else None
-
-
 def judge(obj: Obj) -> Judgement:
-    """All errors and warnings of an Istio object; an object of the wrong shape has that as its errors."""
+    """All errors and warnings of an object in the order of istiod; none for a kind that is not Istio's.
+
+    The text of the result is the message of the refusal, empty when the object is admitted. An object of
+    the wrong shape has that as its errors.
+    """
     found = Judgement()
     group, _, version = str(obj.get("apiVersion", "")).rpartition("/")
     kind = KindRef(group, version, str(obj.get("kind", "")))

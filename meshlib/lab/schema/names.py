@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 SUBDOMAIN = rf"{LABEL}(\.{LABEL})*"
-LABEL_1035 = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 MAX_LABEL, MAX_SUBDOMAIN, MAX_PORT_NAME = 63, 253, 15
 
@@ -46,17 +45,6 @@ def dns_subdomain(value: str) -> list[str]:
             "'.', and must start and end with an alphanumeric character"
         )
         found.append(_form(message, SUBDOMAIN, "example.com"))
-    return found
-
-
-def dns_1035_label(value: str) -> list[str]:
-    found = [f"must be no more than {MAX_LABEL} bytes"] if len(value) > MAX_LABEL else []
-    if not _matches(LABEL_1035, value):
-        message = (
-            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an "
-            "alphabetic character, and end with an alphanumeric character"
-        )
-        found.append(_form(message, LABEL_1035, "my-name", "abc-123"))
     return found
 
 

@@ -119,7 +119,7 @@ def _merge_list(old: list[Any], new: list[Any], node: Node, order: Any) -> list[
             if entry.get(PATCH) == "delete":
                 result = []
                 continue
-            raise PatchError(400, f"map: {_go_map(entry)} does not contain declared merge key: {key}")
+            raise PatchError(400, f"map: {go_map(entry)} does not contain declared merge key: {key}")
         if entry.get(PATCH) == "delete":
             result = [each for each in result if not _has(each, key, entry[key])]
             continue
@@ -184,5 +184,12 @@ def _without_directives(value: Any) -> Any:
     return copy.deepcopy(value)
 
 
-def _go_map(entry: Obj) -> str:
-    return "map[" + " ".join(f"{key}:{entry[key]}" for key in sorted(entry)) + "]"
+def go_map(value: Any) -> str:
+    """A value as Go prints it: `map[spec:map[replicas:two]]`."""
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{key}:{go_map(value[key])}" for key in sorted(value)) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(map(go_map, value)) + "]"
+    if value is None:
+        return "<nil>"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshlib.lab.schema import KindRef, decode_error, default, validate
+from meshlib.lab.schema import KindRef, conversion_error, decode_error, default, validate
 from meshlib.lab.schema.istio import istio_kinds
 
 KINDS = {
@@ -269,6 +269,21 @@ def test_values_of_the_wrong_type(kind: str, text: str, expected: str) -> None:
     ref = KINDS[kind]
     head = f'{kind} in version "v1" cannot be handled as a {kind}: '
     assert decode_error(ref, yaml.safe_load(text)) == head + expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("spec: {replicas: two}", "unrecognized type: int32"),
+        ("metadata: {annotations: {a: [b]}}", "unrecognized type: string"),
+        ("metadata: {labels: x}", "cannot restore map from string"),
+        ("spec: {template: 5}", "cannot restore struct from: int64"),
+        ("spec: {template: {spec: {containers: {}}}}", "cannot restore slice from map"),
+        ("spec: {replicas: 2, paused: true}", None),
+    ],
+)
+def test_values_of_the_wrong_type_after_a_strategic_patch(text: str, expected: str | None) -> None:
+    assert conversion_error(KINDS["Deployment"], yaml.safe_load(text)) == expected
 
 
 JSON = st.recursive(
