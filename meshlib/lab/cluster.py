@@ -34,10 +34,6 @@ STOP_TIMEOUT_S = 20.0
 LOG = Path("logs") / "control-plane.log"
 LAST_LINES = 15
 
-_started: list[
-    subprocess.Popen[bytes]
-] = []  # control planes outlive their starter; these are never waited for
-
 
 @dataclass
 class Cluster:
