@@ -78,7 +78,7 @@ def authority(tmp_path: Path) -> Authority:
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Start an HTTPS server with a certificate; returns its port."""
-    stops: list[Callable[[], None]] = []
+    stops: list[Callable[[], object]] = []
 
     def start(cert: Path, key: Path, client_ca: Path | None = None) -> int:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -88,6 +88,7 @@ def serve() -> Iterator[Serve]:
             context.load_verify_locations(client_ca)
         ready = threading.Event()
         port: list[int] = []
+        stop: list[Callable[[], object]] = []
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
@@ -99,7 +100,7 @@ def serve() -> Iterator[Serve]:
         async def main() -> None:
             done, loop = asyncio.Event(), asyncio.get_running_loop()
             loop.set_exception_handler(lambda loop, context: None)  # refused handshakes are what is tested
-            stops.append(lambda: loop.call_soon_threadsafe(done.set) and None)
+            stop.append(lambda: loop.call_soon_threadsafe(done.set))
             server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
             port.append(server.sockets[0].getsockname()[1])
             ready.set()
@@ -108,13 +109,13 @@ def serve() -> Iterator[Serve]:
 
         thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
         thread.start()
-        stops.append(lambda: thread.join(5))
         assert ready.wait(5)
+        stops.extend([*stop, lambda: thread.join(5)])
         return port[0]
 
     yield start
-    for stop in stops:
-        stop()
+    for each in stops:
+        each()
 
 
 def run(port: int, *, host: str = HOST, **options: Any) -> Any:
