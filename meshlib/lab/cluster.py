@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import ssl
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ class Cluster:
     home: Path
     state: state.ClusterState
     fresh: bool  # whether `start` started it, rather than found it
+    process: subprocess.Popen[bytes] | None = None
 
     @property
     def kubeconfig(self) -> Path:
@@ -54,6 +56,8 @@ class Cluster:
     def stop(self) -> None:
         """End the control plane and its pods' processes; the objects stay."""
         stop(self.home)
+        if self.process is not None:
+            self.process.wait()
 
 
 def start(
@@ -107,31 +111,11 @@ def start(
             fix=f"see {home / LOG}",
         )
     except BaseException:
-        process.kill()
+        if process.poll() is None:
+            process.kill()
+        process.wait()
         raise
-    return Cluster(home, found, fresh=True)
-
-
-class _Child:
-    """The control plane as the process that this one has just started."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.code = 0
-
-    def ended(self) -> bool:
-        """Whether it has ended; `code` is its exit code then."""
-        found, status = os.waitpid(self.pid, os.WNOHANG)
-        if found:
-            self.code = os.waitstatus_to_exitcode(status)
-        return bool(found)
-
-    def kill(self) -> None:
-        try:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            return
+    return Cluster(home, found, fresh=True, process=process)
 
 
 class _Report:
@@ -144,7 +128,7 @@ class _Report:
         self._text = b""
         self._ready = False
 
-    def done(self, process: _Child) -> bool:
+    def done(self, process: subprocess.Popen[bytes]) -> bool:
         """Whether it is ready; raises `LabError` when it has ended instead."""
         if not self._ready:
             self._text += self._pipe.read() or b""
@@ -154,9 +138,9 @@ class _Report:
                     f"the lab cannot start: {message['error']}", fix=message["fix"] or f"see {self._log}"
                 )
             self._ready = bool(message.get("ready"))
-        if process.ended():
+        if process.poll() is not None:
             last = "\n  ".join(self._log.read_text().splitlines()[-LAST_LINES:])
-            code = process.code
+            code = process.returncode
             raise LabError(
                 f"the control plane ended with exit code {code}; last lines of its log:\n  {last}",
                 fix=f"see {self._log}",
@@ -166,32 +150,30 @@ class _Report:
 
 def _spawn(
     home: Path, images: Path | None, kubernetes_version: str, port: int | None
-) -> tuple[_Child, _Report]:
+) -> tuple[subprocess.Popen[bytes], _Report]:
     argv = [sys.executable, "-m", "meshlib.lab.controlplane", "--home", str(home)]
     argv += ["--kubernetes-version", kubernetes_version]
     argv += ["--images", str(images)] if images else []
     argv += ["--port", str(port)] if port is not None else []
     reading, writing = os.pipe()
-    os.set_inheritable(writing, True)
     root = str(Path(meshlib.__file__).parent.parent)
     env = loopback_environment(os.environ)
     env["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [env.get("PYTHONPATH")])])
     env["MESHLIB_REPORT_FD"] = str(writing)
     log_file = home / LOG
-    appending = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    # Not subprocess: a Popen expects to be waited for, and the control plane outlives this process.
-    pid = os.posix_spawn(
-        sys.executable,
-        argv,
-        env,
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, str(log_file), appending, 0o600),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ],
-    )
+    with log_file.open("ab") as log:
+        process = subprocess.Popen(
+            argv,
+            cwd=home,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=(writing,),
+        )
     os.close(writing)
-    return _Child(pid), _Report(reading, log_file)
+    return process, _Report(reading, log_file)
 
 
 def probe_ready(home: Path, server: str) -> str | None:

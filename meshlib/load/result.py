@@ -7,16 +7,14 @@ import weakref
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
+import pandas as pd
 
 from meshlib.load import records, stats
 from meshlib.load.engine import Outcome
 from meshlib.load.plan import NS, Plan
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class LoadResult:
@@ -82,8 +80,6 @@ class LoadResult:
     @property
     def summary(self) -> pd.DataFrame:
         """The numbers as a table: one column `value`, units in the names."""
-        import pandas as pd  # as in `records`
-
         numbers = self.numbers
         rows: dict[str, Any] = {"requests": numbers.requests}
         rows |= {f"error: {kind}": count for kind, count in numbers.errors.items()}

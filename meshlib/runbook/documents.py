@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from meshlib.lab import support
 from meshlib.runbook import notify, outcomes, record, tables
 
 
@@ -12,6 +13,7 @@ def generated() -> dict[str, str]:
     """Path in the repository → what it must contain."""
     files = {f"parameters/{name}.yaml": tables.yaml_file(name) for name in tables.FILES}
     files["docs/parameters.md"] = tables.markdown()
+    files["docs/SUPPORT.md"] = support.page()
     files["docs/exit-codes.md"] = outcomes.exit_codes_page()
     files["docs/schemas/parameters.json"] = tables.json_schema()
     for kind in (record.Manifest, record.Results, notify.Notification):
