@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket
 from . import bodies, changes, discovery, listing, pod_parts, reviews, watching
 from .authentication import Authenticator
 from .call import Call
-from .errors import StatusError, forbidden, internal, method_not_allowed, no_such_resource
+from .errors import StatusError, bad_request, forbidden, internal, method_not_allowed, no_such_resource
 from .identity import Identity
 from .kind_table import KINDS
 from .node import Node
@@ -80,6 +80,10 @@ class ApiApp:
             return error_response(error)
         except ClientDisconnect:
             raise
+        except (
+            RecursionError
+        ):  # the body is nested deeper than this process can follow, which is the body's fault
+            return error_response(bad_request("exceeded max depth"))
         except Exception as error:
             log.exception("%s %s", request.method, request.url.path)
             return error_response(internal(f"{type(error).__name__}: {error}"))

@@ -257,3 +257,16 @@ async def test_a_huge_chunked_body_is_refused(api: Api) -> None:
     except httpx.WriteError:  # the server closed while the client was still writing
         return
     assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("depth", [300, 600, 800, 960, 5000])
+async def test_a_deeply_nested_patch_is_the_callers_fault(api: Api, depth: int) -> None:
+    client = api.client()
+    path = "/api/v1/namespaces/shop/configmaps"
+    assert (await client.post(path, json={"metadata": {"name": "deep"}})).status_code == 201
+    nest = '{"a":' * depth + "1" + "}" * depth
+    for media in ("merge-patch", "strategic-merge-patch"):
+        headers = {"Content-Type": f"application/{media}+json"}
+        answer = await client.patch(f"{path}/deep", content=f'{{"x":{nest}}}', headers=headers)
+        assert answer.status_code in (200, 400), answer.text
+        assert (await client.get(f"{path}/deep")).json().get("x") is None
