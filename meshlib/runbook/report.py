@@ -22,6 +22,7 @@ _HEADING = re.compile(
     r'<h([23]) id="([^"]*)">(.*?)<a class="anchor-link" href="([^"]*)">[^<]*</a></h\1>', re.S
 )
 _ANY_ANCHOR = re.compile(r'<a class="anchor-link" href="([^"]*)">[^<]*</a>')
+_DEAF_PRE = re.compile(r"<pre(?![^>]*tabindex)")
 _BANNERS = {"papermill-error-cell-tag", "papermill-error-cell-description"}
 
 
@@ -140,4 +141,5 @@ def _contents(body: str) -> str:
         label = f"Link to {titles.get(match[1], 'this section')}"
         return f'<a class="anchor-link" href="{match[1]}" aria-label="{label}">#</a>'
 
+    body = _DEAF_PRE.sub('<pre tabindex="0"', body)  # what scrolls must be reachable by keyboard
     return _ANY_ANCHOR.sub(anchor, body).replace(TOC, listed)
