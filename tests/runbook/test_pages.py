@@ -1,4 +1,4 @@
-"""The pages in a real browser with the network off: nothing requested, nothing complained about, accessible."""
+"""The pages in a real browser with the network off: no request, no complaint, accessible."""
 
 from __future__ import annotations
 
@@ -33,38 +33,33 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def pages(bench: Any) -> list[Path]:
-    """Every page of four good runs and a bad one."""
+    """Every page of a good run and a bad one."""
     shown = bench.notebook(
         TABLES, "print('\\x1b[31mred\\x1b[0m')", FIGURE, METRICS, CHECKS.format(200), "show.commands('ls')"
     )
     shown.cells[0].source += "\n\n## First part\n\n### A detail\n\n[elsewhere](https://example.org)"
     bench.put("00_shown.ipynb", shown)
-    for _ in range(4):
-        assert bench.run(html=True).code == 0
-    bench.put(
-        "01_bad.ipynb", bench.notebook(TABLES, "import sys\nprint('x', file=sys.stderr)", CHECKS.format(404))
-    )
+    assert bench.run(html=True).code == 0
+    bad = bench.notebook(TABLES, "import sys\nprint('x', file=sys.stderr)", CHECKS.format(404))
+    bench.put("01_bad.ipynb", bad)
     result = bench.run(html=True)
     assert result.code == 4
-    return [
-        bench.out / "index.html",
-        result.folder / "index.html",
-        *sorted(result.folder.glob("html/*.html")),
-    ]
+    steps = sorted(result.folder.glob("html/*.html"))
+    return [bench.out / "index.html", result.folder / "index.html", *steps]
 
 
 @pytest.mark.browser
 def test_every_page_in_a_browser_without_a_network(browser: Any, pages: list[Path]) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
     assert len(pages) == 6
-    for width in (1280, 390):
-        for scheme in ("light", "dark"):
-            context = browser.new_context(
-                viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, bypass_csp=True
-            )
-            for path in pages:
-                look(context, path, axe, f"{path.name} at {width} px, {scheme}")
-            context.close()
+    for width, scheme in ((1280, "light"), (390, "dark")):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, bypass_csp=True
+        )
+        for path in pages:
+            look(context, path, axe, f"{path.name} at {width} px, {scheme}")
+        context.close()
+    buttons(browser, pages)
 
 
 def look(context: Any, path: Path, axe: Any, where: str) -> None:
@@ -89,8 +84,8 @@ def look(context: Any, path: Path, axe: Any, where: str) -> None:
     page.close()
 
 
-@pytest.mark.browser
-def test_the_content_policy_lets_nothing_out_and_the_buttons_work(browser: Any, pages: list[Path]) -> None:
+def buttons(browser: Any, pages: list[Path]) -> None:
+    """Under the page's own content policy, the buttons work and what failed is on top."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light", offline=True)
     page = context.new_page()
     said: list[str] = []
