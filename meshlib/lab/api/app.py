@@ -6,13 +6,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from . import bodies, changes, discovery, listing, pod_parts, reviews, watching
-from .authentication import Authenticator
+from .authentication import Authenticator, impersonated, impersonation_rights
 from .call import Call
 from .errors import StatusError, bad_request, forbidden, internal, method_not_allowed, no_such_resource
 from .identity import Identity
@@ -89,7 +89,7 @@ class ApiApp:
             return error_response(internal(f"{type(error).__name__}: {error}"))
 
     async def _answer(self, request: Request) -> Response:
-        identity = self._identify(request.scope, request.headers.get("authorization", ""))
+        identity = self._identify(request)
         path = request.url.path
         method = "GET" if request.method == "HEAD" else request.method
         target = parse_path(path)
@@ -137,7 +137,7 @@ class ApiApp:
     async def _websocket(self, socket: WebSocket) -> None:
         """exec, attach and portforward; what is refused is refused before the connection is accepted."""
         try:
-            identity = self._identify(socket.scope, socket.headers.get("authorization", ""))
+            identity = self._identify(socket)
             target = parse_path(socket.url.path)
             if target is None or target.subresource not in pod_parts.STREAMS:
                 raise no_such_resource()
@@ -146,9 +146,16 @@ class ApiApp:
         except StatusError as error:
             await socket.send_denial_response(error_response(error))
 
-    def _identify(self, scope: Scope, authorization: str) -> Identity:
-        peer = scope.get("state", {}).get("peer")
-        return self._authenticator.identify(peer, authorization)
+    def _identify(self, caller: HTTPConnection) -> Identity:
+        """The caller, or who it may act as (`kubectl --as`)."""
+        peer = caller.scope.get("state", {}).get("peer")
+        identity = self._authenticator.identify(peer, caller.headers.get("authorization", ""))
+        acting = impersonated(caller.headers)
+        if acting is None:
+            return identity
+        for what in impersonation_rights(acting):
+            self._authorize(identity, what)
+        return acting
 
     def _authorize(self, identity: Identity, what: Attributes) -> None:
         if self._authorizer.allowed(identity, what):

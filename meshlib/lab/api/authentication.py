@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
-from .errors import unauthorized
-from .identity import AUTHENTICATED, NOBODY, Identity
+from starlette.datastructures import Headers
+
+from .errors import bad_request, unauthorized
+from .identity import ANONYMOUS, AUTHENTICATED, NOBODY, Identity
+from .rbac import ACCOUNT_PREFIX, Attributes
 from .tokens import TokenIssuer
 
 
@@ -19,6 +23,54 @@ def from_certificate(peer: Mapping[str, Any] | None) -> Identity | None:
     name = next((value for key, value in parts if key == "commonName"), "")
     groups = tuple(value for key, value in parts if key == "organizationName")
     return Identity(name, (*groups, AUTHENTICATED)) if name else None
+
+
+def impersonated(headers: Headers) -> Identity | None:
+    """Who the Impersonate-… headers say; None without them.  Raises StatusError 400."""
+    groups = tuple(headers.getlist("impersonate-group"))
+    uid, prefix = headers.get("impersonate-uid", ""), "impersonate-extra-"
+    extra: dict[str, list[str]] = {}
+    for key in headers:
+        if key.startswith(prefix):
+            extra[unquote(key.removeprefix(prefix))] = headers.getlist(key)
+    name = headers.get("impersonate-user", "")
+    if not name:
+        if groups or uid or extra:
+            text = "requested impersonation of groups, uids or extra values without impersonating a user"
+            raise bad_request(text)
+        return None
+    if not groups and name.startswith(ACCOUNT_PREFIX):
+        groups = ("system:serviceaccounts", *_namespace_group(Identity(name)))
+    if name != ANONYMOUS and AUTHENTICATED not in groups:
+        groups = (*groups, AUTHENTICATED)
+    return Identity(name, groups, uid, extra)
+
+
+def impersonation_rights(who: Identity) -> Iterator[Attributes]:
+    """What somebody must be allowed to act as `who`."""
+    if who.name.startswith(ACCOUNT_PREFIX):
+        namespace, _, name = who.name.removeprefix(ACCOUNT_PREFIX).partition(":")
+        yield Attributes("impersonate", resource="serviceaccounts", namespace=namespace, name=name)
+    else:
+        yield Attributes("impersonate", resource="users", name=who.name)
+    implied = (AUTHENTICATED, "system:serviceaccounts", *_namespace_group(who))
+    for group in who.groups:
+        if group not in implied:
+            yield Attributes("impersonate", resource="groups", name=group)
+    group = "authentication.k8s.io"
+    if who.uid:
+        yield Attributes("impersonate", group, "uids", name=who.uid)
+    for key, values in who.extra.items():
+        for value in values:
+            yield Attributes("impersonate", group, "userextras", key, name=value)
+
+
+def _namespace_group(who: Identity) -> tuple[str, ...]:
+    """The group of all ServiceAccounts of the account's namespace."""
+    if not who.name.startswith(ACCOUNT_PREFIX):
+        return ()
+    namespace = who.name.removeprefix(ACCOUNT_PREFIX).partition(":")[0]
+    return (f"system:serviceaccounts:{namespace}",)
 
 
 class Authenticator:

@@ -79,7 +79,7 @@ async def patch(call: Call) -> Response:
             return from_scale(deepcopy(live), made)
         shown = at_version(target.kind, deepcopy(live), target.version)
         made = patching.patched(media, ref, shown, value)
-        patching.prune_patched(ref, made, value, options.validation, call.warnings)
+        patching.prune_patched(media, ref, made, value, options.validation, call.warnings)
         _unpatchable(target, live, made)
         return to_stored(target.kind, made)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from meshlib.lab import schema
@@ -70,13 +71,15 @@ def patched(media: str, ref: KindRef, live: Obj, patch: Any) -> Obj:
         shown = made if not isinstance(made, dict) else made.get("metadata")
         found = {list: "array", str: "string", bool: "bool", type(None): "null"}.get(type(shown), "number")
         raise _invalid_patch(
-            made, f"json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+            _json(made), f"json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
         )
     if media == STRATEGIC and (text := schema.conversion_error(ref, made)):
         shown = f"Invalid value: {json.dumps(schema.go_map(patch), ensure_ascii=False)}: {text}"
         raise invalid("", "", "", [("patch", "FieldValueInvalid", shown)])
     if text := schema.decode_error(ref, made):
-        raise _invalid_patch(made, text.partition(": ")[2] or text)
+        if media == STRATEGIC:
+            raise _invalid_patch(go_text(patch), _conversion(text))
+        raise _invalid_patch(_json(made), text.partition(": ")[2] or text)
     return made
 
 
@@ -86,10 +89,13 @@ def patch_failure(error: PatchError) -> StatusError:
     return StatusError(error.status, error.reason, error.message, details)
 
 
-def prune_patched(ref: KindRef, made: Obj, shown: Any, validation: str, warnings: list[str]) -> None:
+def prune_patched(
+    media: str, ref: KindRef, made: Obj, patch: Any, validation: str, warnings: list[str]
+) -> None:
     """Drop what the kind does not have; raises StatusError 422 when validation is Strict."""
     found = schema.check_fields(ref, made) if validation != "Ignore" else []
     if found and validation == "Strict":
+        shown = go_text(patch) if media == STRATEGIC else _json(made)
         raise _invalid_patch(shown, "strict decoding error: " + ", ".join(found))
     warnings += found
     schema.prune(ref, made)
@@ -125,7 +131,44 @@ def _check_applied(ref: KindRef, value: Obj) -> None:
         raise bad_request("metadata must be an object")
 
 
-def _invalid_patch(value: Any, why: str) -> StatusError:
-    shown = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+def go_text(value: Any) -> str:
+    """A JSON value as Go prints it with %+v: `map[spec:map[replicas:3]]`."""
+    match value:
+        case dict():
+            return "map[" + " ".join(f"{key}:{go_text(value[key])}" for key in sorted(value)) + "]"
+        case list():
+            return "[" + " ".join(go_text(each) for each in value) + "]"
+        case None:
+            return "<nil>"
+        case bool():
+            return str(value).lower()
+    return str(value)
+
+
+_GO_KINDS = {"number": "int64", "object": "map", "array": "slice"}
+
+
+def _conversion(text: str) -> str:
+    """The decoder's text in the words of the converter that strategic merge patches go through."""
+    found = re.search(r"cannot unmarshal (\w+).* of type (\S+)$", text)
+    if found is None:
+        return text.partition(": ")[2] or text
+    kind, wanted = _GO_KINDS.get(found[1], found[1]), found[2]
+    if kind == "int64" and wanted == "string":
+        return "cannot convert int64 to string"
+    if wanted.startswith("[]"):
+        return f"cannot restore slice from {kind}"
+    if wanted.startswith("map["):
+        return f"cannot restore map from {kind}"
+    if "." in wanted:
+        return f"cannot restore struct from: {kind}"
+    return f"unrecognized type: {wanted}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _invalid_patch(shown: str, why: str) -> StatusError:
     quoted = json.dumps(shown, ensure_ascii=False)
     return invalid("", "", "", [("patch", "FieldValueInvalid", f"Invalid value: {quoted}: {why}")])

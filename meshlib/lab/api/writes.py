@@ -267,6 +267,8 @@ class Writer:
                 now=strategy.now(),
                 subresource=part,
             )
+            if not new["metadata"].get("managedFields"):
+                new["metadata"].pop("managedFields", None)
 
     def _validate(self, kind: Kind, new: Obj, old: Obj | None) -> None:
         found = schema.validate(kind.ref, new, old=old)

@@ -118,3 +118,15 @@ def test_rules(rule: Obj, what: Attributes, expected: bool) -> None:
     authorizer = Authorizer(Objects(), [])
     assert authorizer.allowed(Identity("ann"), what) is expected
     assert authorizer.allowed(Identity("ben"), what) is False
+
+
+async def test_who_may_impersonate_acts_as_the_other(api: Api) -> None:
+    acting = {"impersonate-user": "system:serviceaccount:shop:default"}
+    admin = api.client("admin", **acting)
+    answer = await admin.get(MAPS)
+    assert answer.status_code == 403
+    assert 'User "system:serviceaccount:shop:default" cannot list' in answer.json()["message"]
+    answer = await api.client("reader", **acting).get(MAPS)
+    assert 'cannot impersonate resource "serviceaccounts"' in answer.json()["message"]
+    answer = await api.client("admin", **{"impersonate-group": "x"}).get(MAPS)
+    assert answer.status_code == 400

@@ -182,6 +182,22 @@ async def test_a_dry_run_leaves_nothing_behind(api: Api) -> None:
     assert api.registry.store.version == version
 
 
+async def test_a_strategic_patch_of_the_wrong_type_is_said_in_gos_words(api: Api) -> None:
+    labels = {"app": "till"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "till:1"}]}}
+    till = {"metadata": {"name": "till"}, "spec": {"selector": {"matchLabels": labels}, "template": template}}
+    await api.registry.create("deployments.apps", "shop", till, manager="t")
+    answer = await api.client().patch(
+        "/apis/apps/v1/namespaces/shop/deployments/till",
+        content=json.dumps({"spec": {"replicas": "abc"}}),
+        headers={"content-type": "application/strategic-merge-patch+json"},
+    )
+    assert answer.status_code == 422
+    assert answer.json()["message"] == (
+        ' "" is invalid: patch: Invalid value: "map[spec:map[replicas:abc]]": unrecognized type: int32'
+    )
+
+
 async def test_yaml_in_and_out(api: Api) -> None:
     headers = {"content-type": "application/yaml", "accept": "application/yaml"}
     text = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: y}\ndata: {when: 2026-01-01}\n"
