@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import ssl
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -43,7 +42,6 @@ class Cluster:
     home: Path
     state: state.ClusterState
     fresh: bool  # whether `start` started it, rather than found it
-    process: subprocess.Popen[bytes] | None = None
 
     @property
     def kubeconfig(self) -> Path:
@@ -56,8 +54,6 @@ class Cluster:
     def stop(self) -> None:
         """End the control plane and its pods' processes; the objects stay."""
         stop(self.home)
-        if self.process is not None:
-            self.process.wait()
 
 
 def start(
@@ -111,11 +107,31 @@ def start(
             fix=f"see {home / LOG}",
         )
     except BaseException:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+        process.kill()
         raise
-    return Cluster(home, found, fresh=True, process=process)
+    return Cluster(home, found, fresh=True)
+
+
+class _Child:
+    """The control plane as the process that this one has just started."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.code = 0
+
+    def ended(self) -> bool:
+        """Whether it has ended; `code` is its exit code then."""
+        found, status = os.waitpid(self.pid, os.WNOHANG)
+        if found:
+            self.code = os.waitstatus_to_exitcode(status)
+        return bool(found)
+
+    def kill(self) -> None:
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            return
 
 
 class _Report:
@@ -128,7 +144,7 @@ class _Report:
         self._text = b""
         self._ready = False
 
-    def done(self, process: subprocess.Popen[bytes]) -> bool:
+    def done(self, process: _Child) -> bool:
         """Whether it is ready; raises `LabError` when it has ended instead."""
         if not self._ready:
             self._text += self._pipe.read() or b""
@@ -138,9 +154,9 @@ class _Report:
                     f"the lab cannot start: {message['error']}", fix=message["fix"] or f"see {self._log}"
                 )
             self._ready = bool(message.get("ready"))
-        if process.poll() is not None:
+        if process.ended():
             last = "\n  ".join(self._log.read_text().splitlines()[-LAST_LINES:])
-            code = process.returncode
+            code = process.code
             raise LabError(
                 f"the control plane ended with exit code {code}; last lines of its log:\n  {last}",
                 fix=f"see {self._log}",
@@ -150,30 +166,32 @@ class _Report:
 
 def _spawn(
     home: Path, images: Path | None, kubernetes_version: str, port: int | None
-) -> tuple[subprocess.Popen[bytes], _Report]:
+) -> tuple[_Child, _Report]:
     argv = [sys.executable, "-m", "meshlib.lab.controlplane", "--home", str(home)]
     argv += ["--kubernetes-version", kubernetes_version]
     argv += ["--images", str(images)] if images else []
     argv += ["--port", str(port)] if port is not None else []
     reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
     root = str(Path(meshlib.__file__).parent.parent)
     env = loopback_environment(os.environ)
     env["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [env.get("PYTHONPATH")])])
     env["MESHLIB_REPORT_FD"] = str(writing)
     log_file = home / LOG
-    with log_file.open("ab") as log:
-        process = subprocess.Popen(
-            argv,
-            cwd=home,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            pass_fds=(writing,),
-        )
+    appending = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    # Not subprocess: a Popen expects to be waited for, and the control plane outlives this process.
+    pid = os.posix_spawn(
+        sys.executable,
+        argv,
+        env,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log_file), appending, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+    )
     os.close(writing)
-    return process, _Report(reading, log_file)
+    return _Child(pid), _Report(reading, log_file)
 
 
 def probe_ready(home: Path, server: str) -> str | None:

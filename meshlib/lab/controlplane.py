@@ -28,6 +28,7 @@ from meshlib.lab.api.server import ApiServer
 from meshlib.lab.api.store import Store
 from meshlib.lab.api.tokens import TokenIssuer
 from meshlib.lab.controllers import manager
+from meshlib.lab.controllers.queue import Controller
 from meshlib.lab.kubelet.context import Context
 from meshlib.lab.kubelet.images import ImageTable, load_images
 from meshlib.lab.kubelet.node import Kubelet, machine_capacity
@@ -87,6 +88,17 @@ async def serve(server: ApiServer, port: int, keys: pki.Pki) -> asyncio.Task[Non
     return serving
 
 
+async def settle(controllers: list[Controller], tasks: list[asyncio.Task[None]]) -> None:
+    """Until the controllers have seen what there is, so that nobody reads what was true before a crash."""
+
+    async def all_settled() -> None:
+        await asyncio.gather(*(each.settled.wait() for each in controllers))
+
+    settled = asyncio.create_task(all_settled())
+    await asyncio.wait({settled, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    settled.cancel()
+
+
 async def run(home: Path, images: Path | None, kubernetes_version: str, port: int | None) -> None:
     """Bring the lab up, serve until SIGTERM or SIGINT, take it down."""
     stopping = asyncio.Event()
@@ -121,8 +133,10 @@ async def run(home: Path, images: Path | None, kubernetes_version: str, port: in
         kubernetes_version=kubernetes_version,
         images=str(images) if images else None,
     )
+    await kubelet.recover()
+    controllers = manager.controllers(registry, ca_pem.decode(), subnet)
     jobs = [
-        manager.run(registry, ca_pem.decode(), subnet),
+        manager.run(controllers),
         Scheduler(context).run(),
         kubelet.run(),
         kubelet.keep_beating(),
@@ -131,6 +145,7 @@ async def run(home: Path, images: Path | None, kubernetes_version: str, port: in
     tasks = [serving, *(asyncio.create_task(each) for each in jobs)]
     for name, user in (("kubeconfig", "admin"), ("kubeconfig.read-only", "reader")):
         pki.write_private(home / name, pki.kubeconfig(server_url, keys, user).encode())
+    await settle(controllers, tasks)
     state.write(home, now)
     report({"ready": True})
     log.info("ready: %s, %s, pid %d", server_url, subnet.node, pid)
@@ -159,6 +174,9 @@ def main() -> int:
     parser.add_argument("--kubernetes-version", required=True)
     parser.add_argument("--port", type=int)
     args = parser.parse_args()
+    if os.getsid(0) != os.getpid():
+        os.setsid()  # Ctrl-C and the end of the terminal are not for the control plane
+    os.chdir(args.home)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )

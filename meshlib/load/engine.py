@@ -21,7 +21,8 @@ import pycurl
 from meshlib.load import handles, kinds, records, stats
 from meshlib.load.plan import NS, Plan, mix, schedule
 
-CHUNK = 4096  # records that are kept in memory
+SIZE = records.PACK.size
+FULL = SIZE * 4096  # bytes of records that are kept in memory
 TICK_NS = NS // 4  # how often progress is told
 RETRY_NS = (
     NS // 100
@@ -31,6 +32,12 @@ LONGEST_WAIT_S = 0.25  # libcurl's own timers are looked at this often
 MIX = 0xD1342543DE82EF95  # odd: multiplying by it modulo 2**64 visits every trace id once
 MASK = 2**64 - 1
 FOREVER = 2**62
+
+# Looked up for every request, so they are globals and not attributes of a module.
+RESPONSE_CODE, HTTP_VERSION = pycurl.RESPONSE_CODE, pycurl.INFO_HTTP_VERSION
+NUM_CONNECTS, SIZE_DOWNLOAD = pycurl.NUM_CONNECTS, pycurl.SIZE_DOWNLOAD_T
+NAMELOOKUP, CONNECT, APPCONNECT = pycurl.NAMELOOKUP_TIME_T, pycurl.CONNECT_TIME_T, pycurl.APPCONNECT_TIME_T
+STARTTRANSFER, TOTAL = pycurl.STARTTRANSFER_TIME_T, pycurl.TOTAL_TIME_T
 
 
 @dataclass
@@ -80,7 +87,8 @@ class _Engine:
         self.outcome = Outcome(prefix=secrets.token_hex(8))
         self._sink = sink
         self._worker = worker
-        self._buffer = bytearray(records.PACK.size * CHUNK)
+        self._buffer = bytearray(FULL)
+        self._pack = records.PACK.pack_into
         self._filled = 0
         self._multi = handles.multi(plan)
         self._handles = [handles.handle(plan) for _ in range(plan.slots)]
@@ -140,7 +148,7 @@ class _Engine:
                     later.append(clock() - begin + RETRY_NS)
             if now >= tick and progress is not None:
                 tick = now + TICK_NS
-                progress(self.outcome.requests, now)
+                progress(self.outcome.requests + self._filled // SIZE, now)
             if not good and not bad:
                 wait_ns = min(intended - (clock() - begin), tick - now) if idle else tick - now
                 if wait_ns > 0 and flying:
@@ -177,59 +185,67 @@ class _Engine:
         return found
 
     def _good(self, handle: pycurl.Curl) -> None:
-        self._record(handle, 0, handle.getinfo(pycurl.RESPONSE_CODE))
+        self._record(handle, 0, handle.getinfo(RESPONSE_CODE))
 
     def _bad(self, handle: pycurl.Curl, code: int, message: str) -> None:
         kind = kinds.kind_of(code, message, handle.getinfo(pycurl.SSL_VERIFYRESULT))
         self.outcome.messages.setdefault(kind, message)
-        self._record(handle, kinds.NUMBER[kind], handle.getinfo(pycurl.RESPONSE_CODE))
+        self._record(handle, kinds.NUMBER[kind], handle.getinfo(RESPONSE_CODE))
 
     def _record(self, handle: pycurl.Curl, error: int, status: int) -> None:
         info = handle.getinfo
         intended, started, trace, flags = self._flying.pop(handle)
-        opened = info(pycurl.NUM_CONNECTS)
+        opened = info(NUM_CONNECTS)
         if opened:
             flags |= records.NEW_CONNECTION
             self.outcome.connections_opened += opened
-            dns, connect, tls = (
-                info(pycurl.NAMELOOKUP_TIME_T),
-                info(pycurl.CONNECT_TIME_T),
-                info(pycurl.APPCONNECT_TIME_T),
-            )
+            dns, connect, tls = info(NAMELOOKUP), info(CONNECT), info(APPCONNECT)
         else:
             dns = connect = tls = 0
-        records.PACK.pack_into(
+        self._pack(
             self._buffer,
-            self._filled * records.PACK.size,
+            self._filled,
             intended,
             started,
             dns,
             connect,
             tls,
-            info(pycurl.STARTTRANSFER_TIME_T),
-            info(pycurl.TOTAL_TIME_T),
-            info(pycurl.SIZE_DOWNLOAD_T),
+            info(STARTTRANSFER),
+            info(TOTAL),
+            info(SIZE_DOWNLOAD),
             trace,
             status,
             self._aimed[handle],
-            info(pycurl.INFO_HTTP_VERSION),
+            info(HTTP_VERSION),
             error,
             flags,
             self._worker,
         )
-        self._filled += 1
-        self.outcome.requests += 1
-        if self._filled == CHUNK:
+        self._filled += SIZE
+        if self._filled == FULL:
+            self._flush()
+
+    def _cut_off(self, handle: pycurl.Curl, now: int) -> None:
+        """Record a request that was under way when the run was broken off."""
+        intended, started, trace, flags = self._flying.pop(handle)
+        waited_us = min((now - started) // 1000, 2**32 - 1)
+        kind = kinds.NUMBER[kinds.UNFINISHED]
+        times = (intended, started, 0, 0, 0, 0, waited_us)
+        rest = (0, trace, 0, self._aimed[handle], 0, kind, flags, self._worker)
+        self._pack(self._buffer, self._filled, *times, *rest)
+        self._filled += SIZE
+        if self._filled == FULL:
             self._flush()
 
     def _flush(self) -> None:
-        data = memoryview(self._buffer)[: self._filled * records.PACK.size]
+        data = memoryview(self._buffer)[: self._filled]
         self._filled = 0
         self._sink.write(data)
         self._count(np.frombuffer(data, dtype=records.DTYPE))
 
     def _count(self, part: records.Records) -> None:
         outcome = self.outcome
+        outcome.requests += len(part)
         good = part[part["error"] == 0]
         outcome.histogram.add(records.latency_us(good))
         outcome.bytes += int(part["bytes"].sum())
@@ -247,38 +263,11 @@ class _Engine:
     def finish(self) -> None:
         """Count what was cut off, write the rest, close every connection."""
         now = time.perf_counter_ns() - self._begin
-        for handle, (intended, started, trace, flags) in list(self._flying.items()):
+        for handle in list(self._flying):
             self._multi.remove_handle(handle)
-            self._cut_off(handle, intended, started, trace, flags, now)
+            self._cut_off(handle, now)
         self._flush()
         for handle in self._handles:
             handle.close()
         self._multi.close()
         self._sink.flush()
-
-    def _cut_off(
-        self, handle: pycurl.Curl, intended: int, started: int, trace: int, flags: int, now: int
-    ) -> None:
-        records.PACK.pack_into(
-            self._buffer,
-            self._filled * records.PACK.size,
-            intended,
-            started,
-            0,
-            0,
-            0,
-            0,
-            min((now - started) // 1000, 2**32 - 1),
-            0,
-            trace,
-            0,
-            self._aimed[handle],
-            0,
-            kinds.NUMBER[kinds.UNFINISHED],
-            flags,
-            self._worker,
-        )
-        self._filled += 1
-        self.outcome.requests += 1
-        if self._filled == CHUNK:
-            self._flush()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from meshlib.load import kinds
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DTYPE = np.dtype(
     [
@@ -71,6 +74,8 @@ def latency_us(records: Records) -> npt.NDArray[np.float64]:
 
 def frame(records: Records, prefixes: list[str]) -> pd.DataFrame:
     """One row a request; times in ms, `intended_s` since the run's start, `trace_id` 32 hex digits or ''."""
+    import pandas as pd  # not above: a worker process starts three times as fast without it
+
     lows = records["trace"].tolist()
     workers = records["worker"].tolist()
     return pd.DataFrame(

@@ -7,14 +7,16 @@ import weakref
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pandas as pd
 
 from meshlib.load import records, stats
 from meshlib.load.engine import Outcome
 from meshlib.load.plan import NS, Plan
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class LoadResult:
@@ -80,6 +82,8 @@ class LoadResult:
     @property
     def summary(self) -> pd.DataFrame:
         """The numbers as a table: one column `value`, units in the names."""
+        import pandas as pd  # as in `records`
+
         numbers = self.numbers
         rows: dict[str, Any] = {"requests": numbers.requests}
         rows |= {f"error: {kind}": count for kind, count in numbers.errors.items()}

@@ -46,6 +46,11 @@ class Subscription:
     def push(self, event: Event) -> None:
         self._queue.put_nowait(event)
 
+    @property
+    def empty(self) -> bool:
+        """Whether everything up to now has been read."""
+        return self._queue.empty()
+
     def close(self) -> None:
         self._close(self)
         self._queue.put_nowait(None)

@@ -32,8 +32,8 @@ def controllers(registry: Registry, ca_pem: str, subnet: Subnet) -> list[Control
     ]
 
 
-async def run(registry: Registry, ca_pem: str, subnet: Subnet) -> None:
+async def run(parts: list[Controller]) -> None:
     """Until cancelled; an exception that leaves a controller ends all, as it is a fault of the lab."""
     async with asyncio.TaskGroup() as group:
-        for each in controllers(registry, ca_pem, subnet):
+        for each in parts:
             group.create_task(each.run(), name=each.name)

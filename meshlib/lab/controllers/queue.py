@@ -56,6 +56,11 @@ class Queue:
         """The key went well: its next failure starts from the shortest pause."""
         self._failures.pop(key, None)
 
+    @property
+    def empty(self) -> bool:
+        """Nothing is due now."""
+        return not self._ready
+
     async def get(self) -> Key:
         while True:
             now_s = time.monotonic()
@@ -83,6 +88,7 @@ class Controller:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self.queue = Queue()
+        self.settled = asyncio.Event()  # what there was at the start has been looked at
 
     def keys(self, event: Event) -> Iterable[Key]:
         """The keys to reconcile after an event."""
@@ -100,9 +106,13 @@ class Controller:
 
     async def _follow(self) -> None:
         with self.registry.subscribe(*self.watches) as events:
+            if events.empty:
+                self.settled.set()
             async for event in events:
                 for key in self.keys(event):
                     self.queue.add(key)
+                if events.empty and self.queue.empty:
+                    self.settled.set()
 
     async def _work(self) -> None:
         while True:
@@ -120,6 +130,8 @@ class Controller:
                 self.queue.forget(key)
                 if again_s is not None:
                     self.queue.later(key, again_s)
+            if self.queue.empty:
+                self.settled.set()
             await asyncio.sleep(0)
 
     # -- what many controllers need

@@ -65,13 +65,19 @@ class Kubelet:
 
     # -- pods
 
+    async def recover(self) -> None:
+        """Start what an earlier control plane ran, and show at once that no process of it is there."""
+        pods = [pod for pod in self.context.registry.list("pods") if pod["spec"].get("nodeName") == NODE_NAME]
+        for pod in pods:
+            if inside := (pod["metadata"].get("annotations") or {}).get(podspec.INSIDE):
+                self.context.addresses.adopt(pod["metadata"]["uid"], inside)
+        for pod in pods:
+            self._pod("ADDED", pod)
+        await asyncio.gather(*(worker.write_status() for worker in self.workers.values()))
+
     async def run(self) -> None:
         """Follow the pods of this node until cancelled."""
         registry = self.context.registry
-        for pod in registry.list("pods"):
-            inside = (pod["metadata"].get("annotations") or {}).get(podspec.INSIDE)
-            if inside and pod["spec"].get("nodeName") == NODE_NAME:
-                self.context.addresses.adopt(pod["metadata"]["uid"], inside)
         with registry.subscribe("pods", "configmaps", "secrets") as events:
             async for event in events:
                 if event.resource == "pods":

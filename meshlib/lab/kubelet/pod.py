@@ -108,7 +108,7 @@ class PodWorker:
             for task in (*helpers, alive, leave):
                 task.cancel()
         if not self._vanished:
-            await self._write_status()
+            await self.write_status()
             await self._remove_object()
         for folder in (self.folder, self.context.xds_folder(self.uid)):
             if folder.exists():
@@ -230,7 +230,7 @@ class PodWorker:
             await self._dirty.wait()
             self._dirty.clear()
             try:
-                await self._write_status()
+                await self.write_status()
                 pause_s = 0.1
             except StatusError as error:
                 log.warning("status of pod %s/%s: %s", *self._names(), error)
@@ -238,7 +238,8 @@ class PodWorker:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, INITIAL_S)
 
-    async def _write_status(self) -> None:
+    async def write_status(self) -> None:
+        """Bring the object's status up to date."""
         for runner in self.runners.values():
             self._facts.containers[runner.name] = runner.facts
 

@@ -79,7 +79,11 @@ async def running(home: Path, images: dict[str, Program] | None = None) -> Async
     kubelet = Kubelet(context)
     await bootstrap(registry)
     await kubelet.register()
-    parts = [manager.run(registry, "CA", subnet), kubelet.run(), Scheduler(context).run()]
+    parts = [
+        manager.run(manager.controllers(registry, "CA", subnet)),
+        kubelet.run(),
+        Scheduler(context).run(),
+    ]
     parts.append(ServiceProxy(registry, subnet).run())
     tasks = [asyncio.create_task(each) for each in parts]
     node = Node(registry, kubelet)

@@ -1,0 +1,195 @@
+"""The life of a lab: start, use, kill, start again, stop; and every way in which it refuses to start."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from click.testing import CliRunner
+from kubernetes import client, config
+
+from meshlib import wait
+from meshlib.errors import LabError
+from meshlib.lab import cluster, state
+from meshlib.lab.commands import lab
+from meshlib.lab.kubelet.records import HOME
+
+IMAGES = "till: {program: httpserver}\n"
+
+
+def processes_of(home: Path) -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(HOME) == str(home) or str(home) in process.cmdline():
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "lab"
+    yield folder
+    cluster.stop(folder)
+    assert processes_of(folder) == []
+
+
+def api(home: Path) -> client.ApiClient:
+    return config.new_client_from_config(str(home / "kubeconfig"))
+
+
+def deployment(replicas: int) -> dict[str, Any]:
+    container = {
+        "name": "till",
+        "image": "till:1",
+        "ports": [{"containerPort": 8081}],
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8081}},
+    }
+    return {
+        "metadata": {"name": "till"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "till"}},
+            "template": {"metadata": {"labels": {"app": "till"}}, "spec": {"containers": [container]}},
+        },
+    }
+
+
+def wait_available(apps: client.AppsV1Api, wanted: int) -> None:
+    def probe() -> None:
+        status = apps.read_namespaced_deployment("till", "default").status
+        if (status.available_replicas or 0) != wanted or (status.replicas or 0) != wanted:
+            raise wait.NotYet(f"{status.available_replicas} of {status.replicas} available")
+
+    wait.until(probe, "the Deployment", timeout_s=20)
+
+
+def wait_gone(found: state.ClusterState) -> None:
+    def probe() -> None:
+        if found.running:
+            raise wait.NotYet("still there")
+
+    wait.until(probe, "the control plane's end", timeout_s=5)
+
+
+@pytest.mark.lab
+def test_a_lab_lives_through_kill_and_restart(home: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images.yaml"
+    images.write_text(IMAGES)
+    up = cluster.start(home, images=images)
+    assert up.fresh
+    assert cluster.start(home).state == up.state
+    assert {stat.S_IMODE(path.stat().st_mode) for path in home.glob("kubeconfig*")} == {0o600}
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    with api(home) as connection:
+        apps, core = client.AppsV1Api(connection), client.CoreV1Api(connection)
+        apps.create_namespaced_deployment("default", deployment(2))
+        wait_available(apps, 2)
+        pods = core.list_namespaced_pod("default").items
+        first = pods[0].status.container_statuses[0]
+        os.kill(int(first.container_id.removeprefix("meshlib://pid-")), signal.SIGKILL)
+
+        def restarted() -> None:
+            found = core.read_namespaced_pod(pods[0].metadata.name, "default").status.container_statuses[0]
+            if found.restart_count != 1 or not found.ready:
+                raise wait.NotYet(f"restarts {found.restart_count}, ready {found.ready}")
+
+        wait.until(restarted, "the restart", timeout_s=20)
+        names = {each.metadata.name: each.status.pod_ip for each in pods}
+
+    os.kill(up.state.pid, signal.SIGKILL)
+    wait_gone(up.state)
+    assert not cluster.status(home).ready
+    again = cluster.start(home)
+    assert again.server == up.server
+    assert again.state.pid != up.state.pid
+    with api(home) as connection:
+        wait_available(client.AppsV1Api(connection), 2)
+        pods = client.CoreV1Api(connection).list_namespaced_pod("default").items
+        assert {each.metadata.name: each.status.pod_ip for each in pods} == names
+    assert CliRunner().invoke(lab, ["logs", "--home", str(home), "till"]).output.count("listening on") >= 2
+    again.stop()
+    assert processes_of(home) == []
+    assert (home / "state.db").exists()
+    cluster.reset(home)
+    assert not home.exists()
+
+
+@pytest.mark.lab
+def test_two_labs_at_once(home: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    with cluster.running(home) as first, cluster.running(other) as second:
+        assert first.state.subnet != second.state.subnet
+        assert first.server != second.server
+        assert cluster.status(home).ready
+        assert cluster.status(other).ready
+
+
+@pytest.mark.lab
+def test_a_port_in_use_is_told_and_nothing_is_left(home: Path) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        with pytest.raises(LabError, match=f"127.0.0.1:{port}: the port is in use"):
+            cluster.start(home, port=port)
+    assert processes_of(home) == []
+
+
+def test_a_stale_pid_of_a_stranger_is_left_alone(home: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        state.make_home(home)
+        old = state.ClusterState(
+            stranger.pid, time.time() - 9999, "https://127.0.0.1:1", 9, False, "0", "v1", None
+        )
+        state.write(home, old)
+        assert not cluster.status(home).ready
+        assert not cluster.stop(home)
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_home_that_cannot_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(LabError, match="cannot be written"):
+        cluster.start(tmp_path / "lab")
+
+
+def test_a_home_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LabError, match="cannot be written"):
+        cluster.start(tmp_path / "file" / "lab")
+
+
+def test_a_wrong_images_file_is_refused_before_anything_starts(home: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images.yaml"
+    images.write_text("till: {program: nope}\n")
+    with pytest.raises(LabError, match="there is no program 'nope'"):
+        cluster.start(home, images=images)
+    assert not (home / "cluster.json").exists()
+
+
+def test_reset_removes_only_a_lab(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(LabError, match="is not the home of a lab"):
+        cluster.reset(tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_status_of_no_lab(home: Path) -> None:
+    result = CliRunner().invoke(lab, ["status", "--home", str(home), "--json"])
+    assert result.exit_code == 1
+    assert json.loads(result.output)["why"] == "there is no lab here"
