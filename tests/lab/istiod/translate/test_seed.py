@@ -4,55 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from meshlib.lab.istiod.translate import Paths, World, proxies, translate
-from tests.lab.istiod.translate import objects as o
+from meshlib.lab.istiod.translate import Paths, proxies, translate
 from tests.lab.istiod.translate.envoys import Authority, validate
-
-
-def seed() -> World:
-    """The lab that the seed describes, with mutual TLS between the gateway and one sidecar."""
-    world = World()
-    app = o.proxy_pod(
-        "gohttpserver-1",
-        "httpserver-istio",
-        "127.9.1.2",
-        {"app": "gohttpserver", "security.istio.io/tlsMode": "istio"},
-        role="sidecar",
-        inside="127.9.64.2",
-        app_ports=[{"name": "server-port", "containerPort": 81}],
-        ports={81: 40081, 15001: 15001, 15006: 15006},
-    )
-    for item in (
-        o.gateway_pod(ports={8080: 8080, 8443: 8443}),
-        o.gateway_service(
-            cluster_ip="127.9.128.1", status={"loadBalancer": {"ingress": [{"ip": "127.9.255.1"}]}}
-        ),
-        app,
-        o.service("gohttpserver", "httpserver-istio", {"app": "gohttpserver"}, [("", 80, 81)]),
-        o.endpoint_slice("gohttpserver", "httpserver-istio", [("", 40081)], [app]),
-        o.gateway(
-            "gohttpserver-svc",
-            [
-                o.server(
-                    ["gohttpserver.io"],
-                    443,
-                    "HTTPS",
-                    "gohttpserver-svc",
-                    tls={"mode": "SIMPLE", "credentialName": "gohttpserver-credential"},
-                )
-            ],
-            "httpserver-istio",
-        ),
-        o.virtual_service(
-            "gohttpserver-svc",
-            ["gohttpserver.io"],
-            [{"match": [{"uri": {"exact": "/healthz"}}], "route": [o.to("gohttpserver", 80)]}],
-            "httpserver-istio",
-            gateways=["gohttpserver-svc"],
-        ),
-    ):
-        assert world.put(item)
-    return world
+from tests.lab.istiod.translate.seed import seed
 
 
 def test_the_seed_has_the_names_that_istiod_gives() -> None:
