@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+
+import certifi
 
 from meshlib.lab.istiod import credentials, metrics
 from meshlib.lab.istiod.ca import Authority, Issued
@@ -34,6 +37,8 @@ class SecretSource:
         if reference.kind == "root":
             root = self.authority.root_pem
             return self._remember(("root", name), (root,), lambda: _root(name, root))
+        if reference.kind == "system":
+            return self._remember(("system", name), (), lambda: _system(name))
         if reference.kind == "files":
             return self._remember((proxy.uid, name), (), _no_files)
         own = world.get("Secret", reference.namespace, reference.name)
@@ -93,6 +98,12 @@ def _pair(name: str, chain_pem: str, key_pem: str) -> Obj:
 
 def _root(name: str, pem: str) -> Obj:
     return {"name": name, "validation_context": {"trusted_ca": {"inline_string": pem}}}
+
+
+def _system(name: str) -> Obj:
+    """The authorities that this machine trusts; where it has no bundle, those that certifi carries."""
+    path = ssl.get_default_verify_paths().cafile or certifi.where()
+    return {"name": name, "validation_context": {"trusted_ca": {"filename": path}}}
 
 
 def _no_files() -> Obj:

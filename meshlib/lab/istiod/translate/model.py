@@ -64,12 +64,12 @@ class Problem:
 class SecretReference:
     """What stands behind an SDS name.
 
-    kind: `workload` (the proxy's own certificate), `root` (the mesh's CA), `certificate` (a Secret's
-    pair),
+    kind: `workload` (the proxy's own certificate), `root` (the mesh's CA), `system` (the machine's CAs),
+    `certificate` (a Secret's pair),
     `ca` (a Secret's CA), `files` (paths in the pod, in `name`, as istiod's file resource names are)
     """
 
-    kind: Literal["workload", "root", "certificate", "ca", "files"]
+    kind: Literal["workload", "root", "system", "certificate", "ca", "files"]
     namespace: str = ""
     name: str = ""
 

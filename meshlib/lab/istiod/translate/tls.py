@@ -62,6 +62,10 @@ class Secrets:
         """A CA that a Gateway names apart from its certificate."""
         return self.sds(f"kubernetes://{credential}", SecretReference("ca", self.namespace, credential))
 
+    def system(self) -> Obj:
+        """The authorities that the machine trusts."""
+        return self.sds("file-root:system", SecretReference("system"))
+
     def files(self, *paths: str) -> Obj:
         """A certificate from files in the pod, or with one path a CA."""
         kind = "file-root" if len(paths) == 1 else "file-cert"
@@ -209,8 +213,7 @@ def origination(
         if not unchecked and settings.get("caCertificates"):
             common |= _combined(secrets.files(settings["caCertificates"]), names)
         elif not unchecked:
-            matches = [{"exact": name} for name in names] or None
-            common["validation_context"] = present(system_root_certs={}, match_subject_alt_names=matches)
+            common |= _combined(secrets.system(), names)
     if unchecked:
         common["validation_context"] = {}
     return upstream(present(common_tls_context=common, sni=settings.get("sni")))

@@ -66,7 +66,9 @@ class Authority:
 
 def secret(name: str, reference: SecretReference, authority: Authority, *names: str) -> Obj:
     """What stands behind an SDS name, made by a test's CA."""
-    is_ca = reference.kind in ("root", "ca") or (reference.kind == "files" and "~" not in reference.name)
+    is_ca = reference.kind in ("root", "ca", "system") or (
+        reference.kind == "files" and "~" not in reference.name
+    )
     if is_ca:
         return {"name": name, "validation_context": {"trusted_ca": {"inline_string": authority.pem}}}
     chain, key = authority.issue(*(names or ("test.example",)))

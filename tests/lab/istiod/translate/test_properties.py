@@ -1,4 +1,4 @@
-"""Random valid objects: Envoy takes what becomes of them, and each request goes to the rule of the documented order.
+"""Random valid objects: Envoy takes what becomes of them, and each request goes where it must.
 
 The oracle below knows the rules of matching from Istio's documentation only; it shares no code with the
 translator.
