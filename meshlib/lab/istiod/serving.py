@@ -37,7 +37,7 @@ async def serve(
         log_config=None,
         access_log=False,
         lifespan="off",
-        timeout_graceful_shutdown=2,
+        timeout_graceful_shutdown=1,
     )
     config.load()
     config.ssl = context

@@ -363,6 +363,43 @@ def test_a_new_certificate_is_served_at_once_and_a_bad_one_leaves_the_old(mesh: 
     until(lambda: served(mesh), "the new certificate", timeout_s=5)
 
 
+def test_no_request_fails_while_certificates_and_endpoints_change(mesh: Mesh) -> None:
+    stop, failures, count = threading.Event(), [], 0
+
+    def ask() -> None:
+        nonlocal count
+        while not stop.is_set():
+            count += 1
+            try:
+                code = mesh.get("/healthz").status_code
+            except httpx.TransportError as error:
+                failures.append(repr(error))
+            else:
+                if code != 200:
+                    failures.append(str(code))
+
+    def reached(wanted: int) -> None:
+        if count < wanted:
+            raise NotYet(f"{count} requests")
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    versions: set[str] = set()
+    for number in range(6):
+        more = f"{mesh.net}.1.2"
+        extra = endpoints("gohttpserver", "httpserver-istio", more, [{"name": "", "port": APP}])
+        extra["metadata"]["name"] = f"extra-{number}"
+        mesh.push(tls_secret(mesh.edge), extra)
+        versions.add(mesh.pusher.served["uid-gateway"].delivery.versions["cds"][""])
+        until(lambda wanted=count + 4: reached(wanted), "more requests", timeout_s=20)
+        mesh.pusher.note(False, extra)
+        mesh.push(virtual_service(f"round {number}"))
+    stop.set()
+    asking.join()
+    assert len(versions) == 6
+    assert failures == []
+
+
 def rejected(mesh: Mesh) -> None:
     stats = httpx.get(
         f"http://{mesh.net}.64.1:15000/stats?filter=^sds.*update_rejected$", trust_env=False
