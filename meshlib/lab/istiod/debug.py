@@ -27,7 +27,7 @@ CONFIG_KINDS = [kind for kind, group in READS.items() if group.endswith("istio.i
 def sync_status(served: Served, taken: envoyadmin.Taken | None, errors: list[str]) -> Obj:
     """One entry of syncz: for each type the version that was sent and the one that Envoy has.
 
-    Field names are those of istiod's SyncStatus; empty ones are left out, as in Go; what follows is the lab's.
+    Field names are those of istiod's SyncStatus; empty ones are left out, as in Go; the rest is the lab's.
     """
     proxy = served.proxy
     entry = {
