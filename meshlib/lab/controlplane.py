@@ -180,6 +180,7 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     work = run(args.home, args.images, args.kubernetes_version, args.port)
     try:
         try:

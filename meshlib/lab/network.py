@@ -16,7 +16,7 @@ from meshlib.errors import LabError
 
 LOOPBACK = "127.0.0.1"
 FLOOR_ADDRESS, FLOOR_PORT = 254, 49151  # 127.A.0.254:49151 is bound for as long as a lab holds 127.A
-NODE_PORTS = range(30000, 32768)  # --service-node-port-range of a kube-apiserver
+PRIVILEGED, MOVED = 1024, 20000  # a port below the first that cannot be bound is tried that much higher
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,15 @@ def true_ports(
     used = set(taken)
     ports: dict[int, int] = {}
     addresses = [pod_address] if inside_address is None else [pod_address, inside_address]
+
+    def free(port: int) -> bool:
+        return port not in used and all(can_bind(address, port) for address in addresses)
+
     for port in declared:
         true = port
-        while true in used or not all(can_bind(address, true) for address in addresses):
+        if port < PRIVILEGED and not free(port):
+            true = port + MOVED  # the same for every pod, so that a Service keeps one set of ports
+        while not free(true):
             true = free_port(pod_address)
         used.add(true)
         ports[port] = true

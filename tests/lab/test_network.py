@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
@@ -45,6 +46,19 @@ def test_a_port_in_use_gets_another_one_and_says_so() -> None:
         assert ports[port] != port
     assert true_ports([port], "127.0.0.1", None) == {port: port}
     assert true_ports([port], "127.0.0.1", None, taken=[port])[port] != port
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may take port 81 away")
+def test_a_port_that_is_moved_is_the_same_for_every_pod() -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.4", 81))
+        busy.listen()
+        assert true_ports([81], "127.0.0.4", None) == {81: 20081}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may bind port 81")
+def test_an_ordinary_user_gets_a_port_that_can_be_bound() -> None:
+    assert true_ports([81], "127.0.0.5", None)[81] in (81, 20081)
 
 
 def test_the_inside_port_must_be_free_too() -> None:
