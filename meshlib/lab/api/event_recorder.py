@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from .errors import StatusError
@@ -12,10 +13,15 @@ from .store import Obj
 from .strategy import now
 
 REMEMBERED = 4096
+TTL_S = 3600  # --event-ttl of a kube-apiserver
 
 
 class _Objects(Protocol):
     async def create(self, resource: str, namespace: str | None, obj: Obj, *, manager: str) -> Obj: ...
+
+    def list(self, resource: str) -> list[Obj]: ...
+
+    async def delete(self, resource: str, namespace: str | None, name: str) -> Obj: ...
 
     def modify(
         self,
@@ -54,6 +60,23 @@ class EventRecorder:
         self._names[known] = name
         if len(self._names) > REMEMBERED:
             self._names.popitem(last=False)
+
+    async def expire(self, ttl_s: float = TTL_S) -> int:
+        """Delete the events that nothing was added to for `ttl_s` seconds; returns how many."""
+        oldest = datetime.now(UTC) - timedelta(seconds=ttl_s)
+        gone = 0
+        for event in self._objects.list("events"):
+            meta = event["metadata"]
+            last = event.get("lastTimestamp") or event.get("eventTime") or meta["creationTimestamp"]
+            if datetime.fromisoformat(last) >= oldest:
+                continue
+            try:
+                await self._objects.delete("events", meta["namespace"], meta["name"])
+                gone += 1
+            except StatusError as error:
+                if error.status != 404:
+                    raise
+        return gone
 
     async def _count(self, namespace: str, name: str, component: str) -> bool:
         def again(event: Obj) -> None:

@@ -90,7 +90,7 @@ class Registry:
         self.kinds = KINDS
         self.writer = Writer(store, allocator)
         self._subscribers: list[_Subscriber] = []
-        self._recorder = EventRecorder(self)
+        self.events = EventRecorder(self)
         self.webhooks = Webhooks(self)
         self.writer.mutate = self.webhooks.mutate
         self.writer.validate = self.webhooks.validate
@@ -197,7 +197,7 @@ class Registry:
 
     async def event(self, regarding: Obj, type_: str, reason: str, message: str, *, component: str) -> None:
         """Record what happened to an object; the same thing again counts up the first event's `count`."""
-        await self._recorder.record(regarding, type_, reason, message, component)
+        await self.events.record(regarding, type_, reason, message, component)
 
     def _publish(self, change: Change) -> None:
         kind: Kind | None = None

@@ -21,7 +21,6 @@ _NEEDED = "exactly one of nonResourceAttributes or resourceAttributes must be sp
 async def review(call: Call, authenticator: Authenticator, authorizer: Authorizer) -> Response:
     """Raises StatusError 400, 422."""
     obj = read_object(call.target, call.body, call.content_type)
-    obj["metadata"] = {"creationTimestamp": None, **obj["metadata"]}
     kind = call.target.kind.kind
     if kind == "SelfSubjectReview":
         obj["metadata"]["creationTimestamp"] = now()

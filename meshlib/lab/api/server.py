@@ -19,6 +19,7 @@ from .errors import bad_request
 
 SHUTDOWN_S = 2
 KEEP_ALIVE_S = 300
+EXPIRE_EVERY_S = 60
 MAX_MESSAGE = 4 * 1024 * 1024
 
 
@@ -74,10 +75,17 @@ class ApiServer:
             listener.bind((host, port))
             self.port = listener.getsockname()[1]
             self._server = _Server(config, self.started)
+            expiring = asyncio.create_task(self._expire_events())
             try:
                 await self._server.serve(sockets=[listener])
             finally:
+                expiring.cancel()
                 await self.app.close()
+
+    async def _expire_events(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRE_EVERY_S)
+            await self.app.registry.events.expire()
 
     def stop(self) -> None:
         """End all watches and the server."""

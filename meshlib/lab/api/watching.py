@@ -14,7 +14,7 @@ from .codec import encode, typed_json, whole
 from .errors import StatusError, expired, invalid
 from .listing import Selection, render
 from .request import META, Form, Query, Target
-from .store import Change, Gone, Row, Store
+from .store import Change, Gone, Obj, Row, Store
 
 BOOKMARK_EVERY_S = 60.0
 BOOKMARK_BEFORE_END_S = 2.0
@@ -83,9 +83,9 @@ class _Watch:
 
     def bookmark(self, version: int, *, end_of_list: bool = False) -> bytes:
         ref = self.target.kind.at(self.target.version)
-        metadata = {"resourceVersion": str(version), "creationTimestamp": None}
+        metadata: Obj = {"resourceVersion": str(version)}
         if end_of_list:
-            metadata["annotations"] = {"k8s.io/initial-events-end": "true"}  # type: ignore[assignment]
+            metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
         shown: dict[str, object] = {"kind": ref.kind, "apiVersion": ref.api_version, "metadata": metadata}
         if self.form.as_ == "Table":
             marker = {"metadata": {**metadata, "name": ""}}

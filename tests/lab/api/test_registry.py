@@ -175,3 +175,17 @@ async def test_repeated_events_are_counted(registry: Registry) -> None:
     (found,) = registry.list("events", "shop")
     assert found["count"] == 3
     assert found["involvedObject"]["name"] == "one"
+
+
+async def test_old_events_expire(registry: Registry) -> None:
+    thing = await registry.create("configmaps", "shop", config_map("one"), manager="ann")
+    await registry.event(thing, "Normal", "New", "it is new", component="tester")
+    await registry.event(thing, "Normal", "Old", "it is old", component="tester")
+    (old,) = (each for each in registry.list("events") if each["reason"] == "Old")
+
+    def age(event: Obj) -> None:
+        event["lastTimestamp"] = "2026-01-01T00:00:00Z"
+
+    await registry.modify("events", "shop", old["metadata"]["name"], age, manager="t")
+    assert await registry.events.expire() == 1
+    assert [each["reason"] for each in registry.list("events")] == ["New"]
