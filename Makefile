@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab check clean user dev
+.PHONY: help run test lab check bench clean user dev
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ check: dev ## ruff, mypy strict, import arrows, notebooks without outputs
 lab: user ## JupyterLab on the notebooks, with the embedded cluster up
 	$(BIN)/meshlib lab up
 	$(BIN)/jupyter lab notebooks
+
+bench: $(VENV)/.user ## Print ratios against hey, wrk, h2load and json_normalize
+	$(BIN)/python -m benchmarks
 
 clean: ## Remove the environment, the lab's state and caches (not outputs/)
 	rm -rf $(VENV) $(VENV).lock .lab build *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage*

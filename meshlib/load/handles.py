@@ -35,6 +35,7 @@ def handle(plan: Plan) -> pycurl.Curl:
     put(pycurl.TCP_NODELAY, 1)
     if plan.cacert:
         put(pycurl.CAINFO, plan.cacert)
+        made.unsetopt(pycurl.CAPATH)  # else the system's authorities would be trusted as well
     if plan.cert and plan.key:
         put(pycurl.SSLCERT, plan.cert)
         put(pycurl.SSLKEY, plan.key)
