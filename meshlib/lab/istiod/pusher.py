@@ -34,6 +34,7 @@ CALM = 10.0
 """After this many times the cost of a push without a change, the next change is a single one."""
 LONGEST_PAUSE_S = 0.5
 SWEEP_AFTER_S = 0.25
+RETRY_S = 1.0
 
 
 @dataclass
@@ -80,6 +81,7 @@ class Pusher:
         self._since = 0.0
         self._dirty = asyncio.Event()
         self._must_sweep = False
+        self._must_retry = False
         self._number = 0
         self._last_s = 0.0
         self._ended = 0.0
@@ -104,7 +106,9 @@ class Pusher:
                 await asyncio.wait_for(self._dirty.wait(), SWEEP_AFTER_S if self._must_sweep else None)
             except TimeoutError:
                 await asyncio.to_thread(self._sweep)
-                continue
+                if not self._must_retry:
+                    continue
+                await asyncio.sleep(RETRY_S)
             calm = time.monotonic() - self._ended > CALM * self._last_s
             await asyncio.sleep(QUIET_S if calm else min(max(QUIET_S, self._last_s), LONGEST_PAUSE_S))
             await self.push()
@@ -112,6 +116,7 @@ class Pusher:
     async def push(self) -> Report:
         """One push of everything that is pending."""
         batch, self._pending = self._pending, []
+        self._must_retry = False
         self._dirty.clear()
         since = self._since
         report = await asyncio.to_thread(self._push, batch)
@@ -181,7 +186,13 @@ class Pusher:
             eds=resources.endpoints,
             sds=secrets,
         )
-        types = served.delivery.push(wanted, version)
+        try:
+            types = served.delivery.push(wanted, version)
+        except OSError as error:
+            LOG.error("cannot write the files of %s.%s: %s; trying again", proxy.name, proxy.namespace, error)
+            served.error = f"cannot write: {error}"
+            self._must_retry = True
+            return []
         for kind in types:
             metrics.PUSHES.labels(kind).inc()
         metrics.PUSH_S.observe(time.monotonic() - begun)
@@ -198,8 +209,8 @@ class Pusher:
             if stamp == served.node_stamp:
                 return False
             served.node = msgspec.json.decode(path.read_bytes())["node"]
-        except (FileNotFoundError, msgspec.DecodeError):
-            return False  # not written yet, or just being written: the pod's next event brings us here again
+        except (OSError, msgspec.DecodeError):
+            return False  # not written yet or just being written; the next event of the pod comes here again
         served.node_stamp = stamp
         return True
 
@@ -234,4 +245,7 @@ class Pusher:
         self._must_sweep = False
         version = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}/{self._number}"
         for served in self.served.values():
-            served.delivery.sweep(version)
+            try:
+                served.delivery.sweep(version)
+            except OSError as error:
+                LOG.error("cannot tidy %s: %s", served.delivery.folder, error)

@@ -300,6 +300,31 @@ def mesh(tmp_path: Path, loopback: str) -> Iterator[Mesh]:
         made.down()
 
 
+def test_a_folder_that_cannot_be_written_is_tried_again_and_harms_no_other(
+    tmp_path: Path, loopback: str
+) -> None:
+    mesh = Mesh(tmp_path, loopback)
+    mesh.xds.mkdir()
+    obstacle = mesh.xds / "uid-gateway"
+    obstacle.write_text("")
+    mesh.push(*mesh.objects())
+    assert (mesh.xds / "uid-app" / "lds.json").exists()
+    assert "cannot write" in mesh.pusher.served["uid-gateway"].error
+
+    async def later() -> None:
+        running = asyncio.create_task(mesh.pusher.run())
+        obstacle.unlink()
+        for _ in range(100):
+            await asyncio.sleep(0.05)
+            if (obstacle / "lds.json").exists():
+                break
+        running.cancel()
+
+    asyncio.run(later())
+    assert (obstacle / "lds.json").exists()
+    assert mesh.pusher.served["uid-gateway"].error == ""
+
+
 def test_a_request_goes_through_gateway_and_sidecar_with_mutual_tls_and_leaves_spans(mesh: Mesh) -> None:
     answer = mesh.get("/healthz")
     assert answer.status_code == 200, mesh.log("uid-gateway") + mesh.log("uid-app")
