@@ -68,13 +68,10 @@ def read_value(target: Target, ref: KindRef, body: bytes, content_type: str) -> 
         return _from_protobuf(ref, body)
     if media in ("", "application/json"):
         try:
-            return decode(body)
-        except ValueError:
-            if why := syntax_error(body):
-                raise _unrecognized(
-                    ref, f"couldn't get version/kind; json parse error: {why}", body
-                ) from None
-            return _lenient(ref, body)
+            return read_json(body)
+        except ValueError as error:
+            why = f"couldn't get version/kind; json parse error: {error}"
+            raise _unrecognized(ref, why, body) from error
         except RecursionError as error:
             raise bad_request("exceeded max depth") from error
     if media == "application/yaml":
@@ -87,19 +84,30 @@ def read_yaml(ref: KindRef, body: bytes) -> Any:
     try:
         # JSON has no dates and only text as keys: what YAML makes of them goes back to text.
         loaded = yaml.load(body, Loader=_YAML)
-        return json.loads(json.dumps(loaded, default=str, skipkeys=False))
+        return _with_replacements(json.dumps(loaded, default=str, ensure_ascii=False))
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         why = f"couldn't get version/kind; json parse error: error converting YAML to JSON: yaml: {first}"
         raise _unrecognized(ref, why, body) from error
 
 
-def _lenient(ref: KindRef, body: bytes) -> Any:
-    """JSON whose text is not UTF-8: Go puts U+FFFD for what it cannot read."""
+def read_json(body: bytes) -> Any:
+    """The value of a JSON text; raises ValueError in Go's words, RecursionError for one that is too deep.
+
+    Like Go's decoder it puts U+FFFD for what is not UTF-8 and for half a surrogate pair.
+    """
     try:
-        return json.loads(body.decode("utf-8", "replace"))
-    except (ValueError, RecursionError) as error:
-        raise _unrecognized(ref, f"couldn't get version/kind; json parse error: {error}", body) from error
+        return decode(body)
+    except ValueError:
+        if why := syntax_error(body):
+            raise ValueError(why) from None
+    value = json.loads(body.decode("utf-8", "replace"))
+    return _with_replacements(json.dumps(value, ensure_ascii=False))
+
+
+def _with_replacements(text: str) -> Any:
+    """JSON text read with U+FFFD for each half of a surrogate pair."""
+    return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
 def _from_protobuf(ref: KindRef, body: bytes) -> Any:

@@ -10,10 +10,8 @@ from meshlib.lab import schema
 from meshlib.lab.schema import ApplyConflict, KindRef, PatchError
 
 from . import strategy
-from .bodies import read_yaml
-from .codec import decode
+from .bodies import read_json, read_yaml
 from .errors import StatusError, bad_request, invalid
-from .gojson import syntax_error
 from .kinds import Kind
 from .request import WriteOptions, unsupported_media
 from .store import Obj
@@ -48,10 +46,9 @@ def read_patch(media: str, ref: KindRef, body: bytes) -> Any:
         _check_applied(ref, value)
         return value
     try:
-        return decode(body)
+        return read_json(body)
     except ValueError as error:
-        why = syntax_error(body) or str(error)
-        raise bad_request(why if media == STRATEGIC else f"error decoding patch: {why}") from error
+        raise bad_request(str(error) if media == STRATEGIC else f"error decoding patch: {error}") from error
     except RecursionError as error:
         raise bad_request("error decoding patch: exceeded max depth") from error
 
