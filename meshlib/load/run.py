@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -113,24 +114,32 @@ def execute(plan: Plan, *, progress: bool = False) -> LoadResult:
 def _workers(plan: Plan, folder: Path, show: Show | None) -> tuple[list[engine.Outcome], list[Path]]:
     files = [folder / f"{index}.records" for index in range(plan.workers)]
     started: list[subprocess.Popen[bytes]] = []
+    outcomes: list[engine.Outcome] = []
     try:
         for index, file in enumerate(files):
             argv = [sys.executable, "-m", "meshlib.load.worker", str(index), str(file)]
-            started.append(subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            # in a session of its own: Ctrl-C comes to this process, which hands it on once
+            started.append(
+                subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+            )
         for index, process in enumerate(started):
             assert process.stdin is not None
             process.stdin.write(msgspec.json.encode(for_worker(plan, index)))
             process.stdin.close()
-        return [
-            _outcome(process, show if index == 0 else None, plan) for index, process in enumerate(started)
-        ], files
-    except KeyboardInterrupt:
-        # the terminal's Ctrl-C has reached the workers too; each ends with what it measured
-        return [_outcome(process, None, plan) for process in started], files
+        while len(outcomes) < len(started):
+            try:
+                outcomes.append(_outcome(started[len(outcomes)], show if not outcomes else None, plan))
+            except KeyboardInterrupt:
+                for process in started:
+                    process.send_signal(signal.SIGINT)
+        return outcomes, files
     finally:
         for process in started:
             if process.poll() is None:
                 process.kill()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
 
 
 def _outcome(process: subprocess.Popen[bytes], show: Show | None, plan: Plan) -> engine.Outcome:

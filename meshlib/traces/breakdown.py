@@ -57,23 +57,19 @@ def self_times(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _hops(frame: pd.DataFrame, parents: Numbers) -> pd.Categorical[Any]:
     """Whose time a span's self time is: by the proxy's node id, else the app's."""
-    nodes = frame["node_id"].astype("object").fillna("")
-    hops = [NODES.get(str(node).split("~", 1)[0], APP) for node in nodes]
-    inner = {
-        int(parent)
-        for parent, hop in zip(parents, hops, strict=True)
-        if parent >= 0 and hop in (APP, SIDECAR)
-    }
-    named = [
-        SIDECAR_AND_APP if hop == SIDECAR and row not in inner and kind != "client" else hop
-        for row, (hop, kind) in enumerate(zip(hops, frame["kind"].astype("object"), strict=True))
-    ]
-    # the sidecar's own client span ends where the app answers: what is in it is the app's
-    named = [
-        APP if h == SIDECAR and k == "client" else h
-        for h, k in zip(named, frame["kind"].astype("object"), strict=True)
-    ]
-    return pd.Categorical(named, categories=list(HOPS))
+    nodes, kinds, upstreams = (
+        frame[name].astype("object").fillna("").tolist() for name in ("node_id", "kind", "upstream")
+    )
+    found = [NODES.get(str(node).split("~", 1)[0], APP) for node in nodes]
+    called = {int(parent) for parent in parents if parent >= 0}
+    for row, (hop, kind, upstream) in enumerate(zip(found, kinds, upstreams, strict=True)):
+        if hop != SIDECAR:
+            continue
+        if kind == "client" and str(upstream).startswith("inbound|"):
+            found[row] = APP  # the sidecar's call of its own app: what is in it is the app's
+        elif kind != "client" and row not in called:
+            found[row] = SIDECAR_AND_APP
+    return pd.Categorical(found, categories=list(HOPS))
 
 
 def critical_path(trace: pd.DataFrame) -> pd.DataFrame:

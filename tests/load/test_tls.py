@@ -159,11 +159,16 @@ def test_client_certificates(authority: Authority, serve: Serve) -> None:
     assert sum(run(port, cacert=authority.file).numbers.errors.values()) == 6
 
 
-def test_ctrl_c_returns_what_was_measured(server: Any) -> None:
-    timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_returns_what_was_measured(server: Any, workers: int) -> None:
+    def interrupt() -> None:
+        while len(server.heads) < 50:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
     began = time.monotonic()
-    result = load.run(server.url + "/", connections=2, duration_s=20)
-    assert time.monotonic() - began < 5
-    assert result.numbers.requests == len(result.requests) > 0
+    result = load.run(server.url + "/", connections=2, duration_s=60, workers=workers)
+    assert time.monotonic() - began < 30
+    assert result.numbers.requests == len(result.requests) >= 50
     assert any("interrupted" in warning for warning in result.numbers.warnings)

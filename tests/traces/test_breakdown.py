@@ -29,6 +29,7 @@ def spans(*rows: tuple[str, str, str, int, int], trace_id: str = "a" * 32) -> pd
                 "error": False,
                 "status": 200,
                 "flags": "-",
+                "upstream": None,
             }
             for span, parent, node, start, duration in rows
         ]
@@ -59,6 +60,15 @@ def test_overlapping_children_are_counted_once_and_late_ones_are_cut() -> None:
 def test_a_sidecar_without_an_app_span_says_so() -> None:
     found = breakdown.self_times(MESH[MESH["span_id"] != "3"])
     assert found["hop"].tolist() == ["gateway", "sidecar+app"]
+
+
+def test_a_sidecars_call_of_its_app_is_the_apps_time() -> None:
+    trace = spans(
+        ("1", "", "router~x", 0, 1000), ("2", "1", "sidecar~y", 200, 600), ("3", "2", "sidecar~y", 300, 400)
+    )
+    upstreams = ["outbound|80||s", "inbound|80||", "inbound|80||"]
+    found = breakdown.self_times(trace.assign(kind=["client", "server", "client"], upstream=upstreams))
+    assert found["hop"].tolist() == ["gateway", "sidecar", "app"]
 
 
 def test_critical_path_follows_the_child_that_was_waited_for() -> None:
