@@ -57,6 +57,8 @@ class Backend:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Head and body in one segment: else each answer waits for a delayed acknowledgement.
+            wbufsize = -1
 
             def _answer(self) -> None:
                 length = int(self.headers.get("content-length") or 0)
@@ -131,7 +133,7 @@ class Envoy:
         )
 
     def close(self) -> None:
-        if self.process is not None:
+        if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             self.process.wait(20)
         self.log.close()
