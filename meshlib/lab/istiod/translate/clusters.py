@@ -17,7 +17,16 @@ from meshlib.lab.istiod.translate.loadbalancing import (
     error_matcher,
 )
 from meshlib.lab.istiod.translate.mesh import MeshConfig, mesh_config
-from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, SecretReference, describe, present, typed
+from meshlib.lab.istiod.translate.model import (
+    Obj,
+    Of,
+    Problem,
+    Proxy,
+    SecretReference,
+    describe,
+    present,
+    typed,
+)
 from meshlib.lab.istiod.translate.names import Paths
 from meshlib.lab.istiod.translate.routes import config_path
 from meshlib.lab.istiod.translate.services import Port, Service
@@ -79,7 +88,7 @@ class ClusterBuilder:
         shape = (service, tuple(endpoints.accounts(self.world, service)), self.proxy, self.paths)
         if service.resolution != "EDS":
             shape = (*shape, tuple(endpoints.of_service(self.world, service)))  # type: ignore[assignment]
-        key = ("clusters", self.proxy.uid, service.namespace, service.hostname)
+        key = Of(self.proxy.uid, ("clusters", service.namespace, service.hostname))
         clusters, wanted, problems = self.world.memo(key, _READS, build, *shape)
         self.secrets.wanted.update(wanted)
         self.problems += problems

@@ -8,7 +8,7 @@ from __future__ import annotations
 from meshlib.lab.istiod.minors import minor
 from meshlib.lab.istiod.translate import hosts, names, virtualservices
 from meshlib.lab.istiod.translate.gateways import Server
-from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy
+from meshlib.lab.istiod.translate.model import Obj, Of, Problem, Proxy
 from meshlib.lab.istiod.translate.routes import READS, RouteBuilder, sorted_routes
 from meshlib.lab.istiod.translate.virtualservices import Same, VirtualService
 from meshlib.lab.istiod.translate.world import World
@@ -26,16 +26,8 @@ def _routes(
         )
         return builder.of(found), builder.problems
 
-    key = (
-        "routes",
-        proxy.uid,
-        server.gateway,
-        server.port,
-        server.tls is not None,
-        found.namespace,
-        found.name,
-    )
-    return world.memo(key, READS, build, Same(found), tuple(sorted(proxy.labels.items())))
+    what = ("routes", server.gateway, server.port, server.tls is not None, found.namespace, found.name)
+    return world.memo(Of(proxy.uid, what), READS, build, Same(found), tuple(sorted(proxy.labels.items())))
 
 
 def route_configuration(

@@ -13,7 +13,7 @@ from typing import Any
 
 from meshlib.lab.istiod.translate import names, services
 from meshlib.lab.istiod.translate.model import PORTS, Obj, Problem, Proxy, describe
-from meshlib.lab.istiod.translate.services import HTTP, Service
+from meshlib.lab.istiod.translate.services import HTTP, Port, Service
 from meshlib.lab.istiod.translate.world import World
 
 PASSES = ("PASSTHROUGH", "AUTO_PASSTHROUGH")
@@ -95,14 +95,21 @@ def services_of(world: World, proxy: Proxy) -> list[Service]:
     ]
 
 
-def resolve_port(number: int, selecting: list[Service]) -> int:
+def target_of(port: Port, proxy: Proxy) -> int:
+    """The pod's port behind a Service's port; a name is one of the pod's."""
+    if isinstance(port.target, int):
+        return port.target
+    return proxy.named_ports.get(port.target, port.number)
+
+
+def resolve_port(number: int, selecting: list[Service], proxy: Proxy) -> int:
     """The port to listen on for a Gateway's port: the target of a Service's port of that number, else
     itself.
     """
     for service in selecting:
         port = service.port(number)
         if port is not None:
-            return port.target if isinstance(port.target, int) else number
+            return target_of(port, proxy)
     return number
 
 
@@ -119,10 +126,10 @@ def _hosts(given: list[str], namespace: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _server(spec: Mapping[str, Any], obj: Obj, selecting: list[Service]) -> Server:
+def _server(spec: Mapping[str, Any], obj: Obj, selecting: list[Service], proxy: Proxy) -> Server:
     meta, port = obj["metadata"], spec["port"]
     number, protocol = port["number"], str(port.get("protocol", "")).upper()
-    listen = resolve_port(number, selecting)
+    listen = resolve_port(number, selecting, proxy)
     mode = (spec.get("tls") or {}).get("mode", "PASSTHROUGH")
     route = ""
     if protocol in HTTP:
@@ -158,7 +165,7 @@ def merge(world: World, proxy: Proxy) -> Merged:
             if not spec.get("port"):
                 merged.problems.append(Problem(describe(obj), "a server has no port"))
                 continue
-            if reason := _add(merged, _server(spec, obj, selecting), hosts_by_port):
+            if reason := _add(merged, _server(spec, obj, selecting, proxy), hosts_by_port):
                 merged.problems.append(Problem(describe(obj), reason))
     return merged
 
@@ -204,8 +211,7 @@ def addresses(world: World, proxy: Proxy, listen: Listen) -> list[tuple[str, int
         virtual = [service.cluster_ip] if service.cluster_ip not in ("", "None") else []
         virtual += [item["ip"] for item in balancer.get("ingress") or [] if item.get("ip")]
         for port in service.ports:
-            target = port.target if isinstance(port.target, int) else port.number
-            if target != listen.port or port.protocol == "UDP":
+            if target_of(port, proxy) != listen.port or port.protocol == "UDP":
                 continue
             number = given.get(str(port.number), port.number)
             if str(port.number) in given or world.bindable(number):

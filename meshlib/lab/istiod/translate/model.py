@@ -86,6 +86,14 @@ class Resources:
     problems: list[Problem] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Of:
+    """A key of what is remembered for one proxy."""
+
+    uid: str
+    what: tuple[object, ...]
+
+
 def describe(obj: Obj) -> str:
     """`Gateway shop/web`."""
     meta = obj.get("metadata", {})

@@ -15,7 +15,7 @@ from meshlib.lab.istiod.translate.clusters import ClusterBuilder
 from meshlib.lab.istiod.translate.endpoints import address
 from meshlib.lab.istiod.translate.hcm import connection_manager
 from meshlib.lab.istiod.translate.mesh import mesh_config
-from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, describe
+from meshlib.lab.istiod.translate.model import Obj, Of, Problem, Proxy, describe
 from meshlib.lab.istiod.translate.routes import (
     READS,
     RouteBuilder,
@@ -187,7 +187,7 @@ class OutboundRoutes:
             builder = RouteBuilder(self.world, self.proxy, self.row, port, MESH)
             return sorted_routes(builder.of(found)), builder.problems
 
-        key = ("mesh routes", self.proxy.uid, port, found.namespace, found.name)
+        key = Of(self.proxy.uid, ("mesh routes", port, found.namespace, found.name))
         labels = tuple(sorted(self.proxy.labels.items()))
         routes, problems = self.world.memo(key, READS, build, Same(found), labels)
         self.problems += [problem for problem in problems if problem not in self.problems]

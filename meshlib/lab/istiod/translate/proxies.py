@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 
 from meshlib.lab.istiod.minors import minor_of_image
-from meshlib.lab.istiod.translate.model import INSIDE, PORTS, Obj, Proxy
+from meshlib.lab.istiod.translate.model import INSIDE, PORTS, Obj, Of, Proxy
 from meshlib.lab.istiod.translate.world import World
 
 CONTAINER = "istio-proxy"
@@ -23,8 +23,10 @@ def proxies(world: World) -> list[Proxy]:
     """Every proxy whose pod has an address, by namespace and name."""
 
     def build() -> list[Proxy]:
-        found = [_proxy(world, pod) for pod in world.all("Pod")]
-        return sorted((p for p in found if p is not None), key=lambda p: (p.namespace, p.name))
+        found = [p for p in (_proxy(world, pod) for pod in world.all("Pod")) if p is not None]
+        live = {proxy.uid for proxy in found}
+        world.forget(lambda key: not isinstance(key, Of) or key.uid in live)
+        return sorted(found, key=lambda p: (p.namespace, p.name))
 
     return world.memo("proxies", ("Pod",), build)
 

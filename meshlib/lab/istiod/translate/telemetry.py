@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from meshlib.lab.istiod.translate import names, services
 from meshlib.lab.istiod.translate.mesh import mesh_config
-from meshlib.lab.istiod.translate.model import Obj, Proxy
+from meshlib.lab.istiod.translate.model import Obj, Of, Proxy
 from meshlib.lab.istiod.translate.world import World
 
 Side = Literal["gateway", "inbound", "outbound"]
@@ -38,7 +38,7 @@ def applicable(world: World, proxy: Proxy) -> list[Obj]:
         return found
 
     labels = tuple(sorted(proxy.labels.items()))
-    return world.memo(("telemetry", proxy.uid), ("Telemetry",), build, labels)
+    return world.memo(Of(proxy.uid, ("telemetry",)), ("Telemetry",), build, labels)
 
 
 def _of(world: World, namespace: str) -> list[Obj]:

@@ -7,7 +7,7 @@ from meshlib.lab.istiod.translate.clusters import ClusterBuilder
 from meshlib.lab.istiod.translate.gatewaylisteners import GatewayListeners
 from meshlib.lab.istiod.translate.inbound import InboundBuilder
 from meshlib.lab.istiod.translate.mesh import mesh_config
-from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, Resources
+from meshlib.lab.istiod.translate.model import Obj, Of, Problem, Proxy, Resources
 from meshlib.lab.istiod.translate.names import Paths
 from meshlib.lab.istiod.translate.security import Filters
 from meshlib.lab.istiod.translate.world import World
@@ -85,5 +85,5 @@ class _Kept:
         for resource in resources:
             name = resource[field]
             if name not in found:
-                found[name] = self.world.keep((kind, self.uid, name), resource)
+                found[name] = self.world.keep(Of(self.uid, (kind, name)), resource)
         return found

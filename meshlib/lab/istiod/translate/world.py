@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar, cast
 
+from meshlib.lab.istiod.minors import DEFAULT
 from meshlib.lab.istiod.translate.model import Obj
 
 T = TypeVar("T")
@@ -44,6 +45,8 @@ def _meaning(obj: Obj) -> Obj:
     if obj["kind"] not in ("Pod", "Service"):
         kept.pop("status", None)
     if obj["kind"] == "Pod":
+        # A new pod may have the name and the address of one that is gone.
+        kept["metadata"]["uid"] = obj["metadata"].get("uid")
         status = obj.get("status", {})
         kept["status"] = {name: status.get(name) for name in ("podIP", "hostIP", "phase")}
     return kept
@@ -65,7 +68,7 @@ class World:
         *,
         domain: str = "cluster.local",
         root_namespace: str = "istio-system",
-        default_minor: int = 29,
+        default_minor: int = DEFAULT,
         trace_sampling: float = 1.0,
         bindable: Callable[[int], bool] = lambda port: True,
     ) -> None:
@@ -147,6 +150,10 @@ class World:
             return kept[1]
         self._memo[key] = ((), value)
         return value
+
+    def forget(self, kept: Callable[[Hashable], bool]) -> None:
+        """Drops what is remembered under keys that are no longer wanted."""
+        self._memo = {key: value for key, value in self._memo.items() if kept(key)}
 
 
 def _slice_key(obj: Obj) -> tuple[str, str]:
