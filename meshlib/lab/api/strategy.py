@@ -43,6 +43,20 @@ def decode_text(kind: Kind, obj: Obj) -> None:
         obj["data"] = {**(obj.get("data") or {}), **encoded}
 
 
+def _select_pods_of(job: Obj) -> None:
+    """A Job's pods are found by its uid: the selector and the labels that the server itself chooses."""
+    meta, spec = job["metadata"], job["spec"]
+    labels = {
+        "batch.kubernetes.io/controller-uid": meta["uid"],
+        "batch.kubernetes.io/job-name": meta["name"],
+        "controller-uid": meta["uid"],
+        "job-name": meta["name"],
+    }
+    template = spec["template"].setdefault("metadata", {})
+    template["labels"] = {**(template.get("labels") or {}), **labels}
+    spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": meta["uid"]}}
+
+
 def prepare_create(kind: Kind, obj: Obj) -> None:
     """Metadata of a new object, and the status that it starts with."""
     meta = obj["metadata"]
@@ -50,6 +64,8 @@ def prepare_create(kind: Kind, obj: Obj) -> None:
         meta.pop(key, None)
     meta["uid"] = str(uuid.uuid4())
     meta["creationTimestamp"] = now()
+    if kind.resource == "jobs.batch" and not (obj.get("spec") or {}).get("manualSelector"):
+        _select_pods_of(obj)
     if kind.generation:
         meta["generation"] = 1
     if kind.has_status and kind.kind != "Node":

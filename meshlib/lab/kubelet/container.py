@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meshlib.errors import MeshlibError
 from meshlib.lab.kubelet import podspec, probes
 from meshlib.lab.kubelet.backoff import INITIAL_S, LONGEST_S, Backoff, restarts
 from meshlib.lab.kubelet.environment import ConfigProblem, Obj
-from meshlib.lab.kubelet.launch import Command, Launch, LaunchProblem, command
+from meshlib.lab.kubelet.launch import Command, Launch, command
 from meshlib.lab.kubelet.process import Exit, Process
 from meshlib.lab.kubelet.status import ContainerFacts, rfc3339
 
@@ -57,10 +58,12 @@ class Runner:
                 self.command = await self._command()
                 began_s = time.time()
                 code = await self._live(self.command)
-            except (LaunchProblem, OSError) as problem:
+            except Exception as problem:
+                if not isinstance(problem, MeshlibError | OSError):
+                    log.exception("container %s cannot be started", self.name)
                 began_s = time.time()
                 code = START_ERROR
-                await self._not_started(problem, began_s)
+                self._not_started(problem, began_s)
             if self._stopping or not restarts(self.policy, code):
                 return
             await self._wait_for_restart(backoff.after(time.time() - began_s))
@@ -213,7 +216,7 @@ class Runner:
             state["signal"] = ended.signal
         self._over({"terminated": state})
 
-    async def _not_started(self, problem: Exception, at_s: float) -> None:
+    def _not_started(self, problem: Exception, at_s: float) -> None:
         text = f"{problem.strerror}: {problem.filename}" if isinstance(problem, OSError) else str(problem)
         self._lives += 1
         self.facts.restarts = self._lives

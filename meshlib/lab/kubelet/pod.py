@@ -21,6 +21,7 @@ from meshlib.lab.kubelet.status import ContainerFacts, PodFacts, pod_status, rfc
 log = logging.getLogger(__name__)
 
 FORCED_GRACE_S = 2.0  # what a kubelet gives a pod whose object is already gone
+OVERDUE = "Pod was active on the node longer than the specified deadline"
 MOUNT_RETRY_S = (0.5, 60.0)
 
 
@@ -96,7 +97,16 @@ class PodWorker:
         if "deletionTimestamp" in self.pod["metadata"]:
             self._leave.set()
         try:
-            await asyncio.wait({alive, leave}, return_when=asyncio.FIRST_COMPLETED)
+            allowed_s = self.pod["spec"].get("activeDeadlineSeconds")
+            done, _ = await asyncio.wait(
+                {alive, leave}, timeout=allowed_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                self._facts.failed = ("DeadlineExceeded", OVERDUE)
+                self.note("Normal", "DeadlineExceeded", OVERDUE)
+                alive.cancel()
+                await self._take_down(self._grace_s())
+                self._dirty.set()
             if alive.done() and not alive.cancelled() and (problem := alive.exception()):
                 log.error("pod %s/%s", *self._names(), exc_info=problem)
                 self.note("Warning", "FailedSync", f"error syncing pod: {problem}")

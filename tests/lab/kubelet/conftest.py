@@ -60,7 +60,7 @@ class Node:
 
     async def create(self, name: str, **container: Any) -> None:
         spec: Obj = {"restartPolicy": container.pop("restartPolicy", "Always")}
-        for key in ("volumes", "terminationGracePeriodSeconds", "initContainers"):
+        for key in ("volumes", "terminationGracePeriodSeconds", "initContainers", "activeDeadlineSeconds"):
             if key in container:
                 spec[key] = container.pop(key)
         spec["containers"] = [{"name": "main", "image": "tool", **container}]

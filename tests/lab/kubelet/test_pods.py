@@ -134,6 +134,26 @@ def test_a_missing_config_map_holds_the_container_back(on_node: OnNode) -> None:
     on_node(body)
 
 
+def test_what_cannot_be_started_says_why(on_node: OnNode) -> None:
+    async def body(node: Any) -> None:
+        await node.create("none", command=["/no/such/program"])
+        last = await node.until(lambda: node.state("none")["lastState"].get("terminated"))
+        assert (last["reason"], last["exitCode"]) == ("StartError", 128)
+        assert 'exec: "/no/such/program": executable file not found' in last["message"]
+
+    on_node(body)
+
+
+def test_an_active_deadline_ends_the_pod(on_node: OnNode) -> None:
+    async def body(node: Any) -> None:
+        await node.create("late", image="till:1", activeDeadlineSeconds=1)
+        status = await node.until(lambda: (s := node.pod("late").get("status", {})).get("reason") and s)
+        assert (status["phase"], status["reason"]) == ("Failed", "DeadlineExceeded")
+        await node.until(lambda: "terminated" in node.state("late")["state"])
+
+    on_node(body)
+
+
 def test_liveness_restarts_and_says_why(on_node: OnNode) -> None:
     async def body(node: Any) -> None:
         probe = {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1}
@@ -219,5 +239,8 @@ def test_a_job_runs_to_completion_and_another_to_its_limit(on_node: OnNode) -> N
         await node.until(lambda: "Complete" in ended("good") and "Failed" in ended("poor"))
         assert node.registry.get("jobs.batch", "default", "good")["status"]["succeeded"] == 1
         assert "BackoffLimitExceeded" in node.reasons()
+        good = node.registry.get("jobs.batch", "default", "good")
+        selector = good["spec"]["selector"]["matchLabels"]
+        assert len(node.registry.list("pods", "default", labels=selector)) == 1
 
     on_node(body)
