@@ -6,55 +6,14 @@ Names, types and cells follow the printers of a real kube-apiserver 1.36.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from .age import age, duration
 from .pod_columns import conditions as pod_conditions
 from .pod_columns import pod_cells
+from .printers import Definition, Printer, columns
 from .store import Obj
-
-
-@dataclass(frozen=True, slots=True)
-class Definition:
-    name: str
-    type: str = "string"
-    priority: int = 0
-    format: str = ""
-    description: str = ""
-
-    def rendered(self) -> Obj:
-        return {
-            "name": self.name,
-            "type": self.type,
-            "format": self.format,
-            "description": self.description,
-            "priority": self.priority,
-        }
-
-
-def _no_conditions(_: Obj) -> list[Obj]:
-    return []
-
-
-@dataclass(frozen=True, slots=True)
-class Printer:
-    definitions: list[Definition]
-    cells: Callable[[Obj], list[Any]]
-    conditions: Callable[[Obj], list[Obj]] = _no_conditions
-
-
-def _columns(text: str) -> list[Definition]:
-    """`Name Ready Age IP*`: names with `_` for a space, `*` for wide, `:type` where that is no string."""
-    found = []
-    for word in text.split():
-        name, _, type_ = word.partition(":")
-        wide = name.endswith("*")
-        shown = name.rstrip("*").replace("_", " ")
-        format_ = "name" if shown == "Name" else ""
-        found.append(Definition(shown, type_ or "string", int(wide), format_))
-    return found
 
 
 def _meta(obj: Obj) -> tuple[str, str]:
@@ -318,14 +277,14 @@ def _count(*keys: str) -> Callable[[Obj], int]:
     return lambda obj: sum(len(obj.get(key) or ()) for key in keys)
 
 
-def _simple(columns: str, *middle: Callable[[Obj], Any]) -> Printer:
+def _simple(names: str, *middle: Callable[[Obj], Any]) -> Printer:
     """Name, what `middle` says, Age."""
 
     def cells(obj: Obj) -> list[Any]:
         name, old = _meta(obj)
         return [name, *(each(obj) for each in middle), old]
 
-    return Printer(_columns(columns), cells)
+    return Printer(columns(names), cells)
 
 
 def _controller(obj: Obj) -> str:
@@ -339,37 +298,37 @@ def _controller(obj: Obj) -> str:
 
 _WORKLOAD = " Containers* Images* Selector*"
 _WEBHOOKS = _simple("Name Webhooks:integer Age", _count("webhooks"))
-_BINDING = Printer(_columns("Name Role Age Users* Groups* ServiceAccounts*"), _binding)
+_BINDING = Printer(columns("Name Role Age Users* Groups* ServiceAccounts*"), _binding)
 PRINTERS: dict[str, Printer] = {
     "pods": Printer(
-        _columns("Name Ready Status Restarts Age IP* Node* Nominated_Node* Readiness_Gates*"),
+        columns("Name Ready Status Restarts Age IP* Node* Nominated_Node* Readiness_Gates*"),
         pod_cells,
         pod_conditions,
     ),
-    "deployments.apps": Printer(_columns("Name Ready Up-to-date Available Age" + _WORKLOAD), _deployment),
+    "deployments.apps": Printer(columns("Name Ready Up-to-date Available Age" + _WORKLOAD), _deployment),
     "replicasets.apps": Printer(
-        _columns("Name Desired:integer Current:integer Ready:integer Age" + _WORKLOAD), _replica_set
+        columns("Name Desired:integer Current:integer Ready:integer Age" + _WORKLOAD), _replica_set
     ),
-    "statefulsets.apps": Printer(_columns("Name Ready Age Containers* Images*"), _stateful_set),
+    "statefulsets.apps": Printer(columns("Name Ready Age Containers* Images*"), _stateful_set),
     "daemonsets.apps": Printer(
-        _columns(
+        columns(
             "Name Desired:integer Current:integer Ready:integer Up-to-date:integer Available:integer "
             "Node_Selector Age" + _WORKLOAD
         ),
         _daemon_set,
     ),
-    "jobs.batch": Printer(_columns("Name Status Completions Duration Age" + _WORKLOAD), _job),
+    "jobs.batch": Printer(columns("Name Status Completions Duration Age" + _WORKLOAD), _job),
     "cronjobs.batch": Printer(
-        _columns("Name Schedule Timezone Suspend:boolean Active:integer Last_Schedule Age" + _WORKLOAD),
+        columns("Name Schedule Timezone Suspend:boolean Active:integer Last_Schedule Age" + _WORKLOAD),
         _cron_job,
     ),
-    "services": Printer(_columns("Name Type Cluster-IP External-IP Port(s) Age Selector*"), _service),
-    "endpoints": Printer(_columns("Name Endpoints Age"), _endpoints),
+    "services": Printer(columns("Name Type Cluster-IP External-IP Port(s) Age Selector*"), _service),
+    "endpoints": Printer(columns("Name Endpoints Age"), _endpoints),
     "endpointslices.discovery.k8s.io": Printer(
-        _columns("Name AddressType Ports Endpoints Age"), _endpoint_slice
+        columns("Name AddressType Ports Endpoints Age"), _endpoint_slice
     ),
     "nodes": Printer(
-        _columns(
+        columns(
             "Name Status Roles Age Version Internal-IP* External-IP* OS-Image* Kernel-Version* "
             "Container-Runtime*"
         ),
@@ -377,7 +336,7 @@ PRINTERS: dict[str, Printer] = {
     ),
     "events": Printer(
         [
-            *_columns("Last_Seen Type Reason Object Subobject* Source* Message First_Seen* Count*:integer"),
+            *columns("Last_Seen Type Reason Object Subobject* Source* Message First_Seen* Count*:integer"),
             Definition("Name", priority=1, format="name"),
         ],
         _event,
@@ -387,7 +346,7 @@ PRINTERS: dict[str, Printer] = {
     "secrets": _simple("Name Type Data Age", lambda obj: obj.get("type", ""), _count("data")),
     "serviceaccounts": _simple("Name Secrets Age", _count("secrets")),
     "poddisruptionbudgets.policy": Printer(
-        _columns("Name Min_Available Max_Unavailable Allowed_Disruptions:integer Age"), _budget
+        columns("Name Min_Available Max_Unavailable Allowed_Disruptions:integer Age"), _budget
     ),
     "controllerrevisions.apps": _simple(
         "Name Controller Revision Age", _controller, lambda obj: obj.get("revision", 0)

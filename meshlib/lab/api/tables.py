@@ -7,8 +7,9 @@ import re
 from typing import Any
 
 from .age import age
-from .columns import PRINTERS, Definition, Printer
+from .columns import PRINTERS
 from .kinds import Column, Kind
+from .printers import Definition, Printer
 from .request import META, Form
 from .store import Obj
 

@@ -60,6 +60,14 @@ def webhooks_of(configurations: Iterable[Obj]) -> list[Webhook]:
     return found
 
 
+def unsupported(configuration: Obj) -> Iterator[tuple[str, str, str]]:
+    """Causes for what the lab cannot honour: conditions in CEL, which would otherwise never be asked."""
+    for index, each in enumerate(configuration.get("webhooks") or []):
+        if each.get("matchConditions"):
+            message = "Forbidden: the embedded lab evaluates no match conditions; use rules and selectors"
+            yield f"webhooks[{index}].matchConditions", "FieldValueForbidden", message
+
+
 def _webhook(configuration: str, each: Obj) -> Webhook:
     return Webhook(
         configuration,

@@ -16,6 +16,7 @@ from .deletion import DeleteOptions
 from .errors import already_exists, conflict, forbidden, invalid, not_found
 from .kinds import Kind
 from .store import Obj, Stale, Store, key_of
+from .webhook_rules import EXEMPT, unsupported
 
 ATTEMPTS = 10
 ADMIN = {"username": "system:admin", "groups": ["system:masters", "system:authenticated"]}
@@ -272,8 +273,10 @@ class Writer:
 
     def _validate(self, kind: Kind, new: Obj, old: Obj | None) -> None:
         found = schema.validate(kind.ref, new, old=old)
-        if found:
-            causes = [(each.field, each.reason, each.message) for each in found]
+        causes = [(each.field, each.reason, each.message) for each in found]
+        if kind.plural in EXEMPT:
+            causes += unsupported(new)
+        if causes:
             raise invalid(kind.group, kind.kind, new["metadata"].get("name", ""), causes)
 
 

@@ -210,3 +210,10 @@ async def test_warnings_reach_the_caller(api: Api, certificates: pki.Pki) -> Non
         answer = await api.client().post("/api/v1/namespaces/shop/configmaps", json=body)
     assert answer.status_code == 201
     assert answer.headers["warning"] == '299 - "mind the \\"gap\\""'
+
+
+async def test_conditions_that_nobody_evaluates_are_refused(api: Api, certificates: pki.Pki) -> None:
+    conditions = [{"name": "never", "expression": "false"}]
+    with pytest.raises(StatusError, match="evaluates no match conditions") as caught:
+        await configure(api, certificates, "https://127.0.0.1:1/", matchConditions=conditions)
+    assert caught.value.status == 422
