@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from meshlib import wait
 from meshlib.errors import ClusterError, PreflightError
 from meshlib.istio import manifest
 from meshlib.kube import guard, rollout
@@ -123,17 +124,24 @@ def install(cluster: Cluster, cfg: Config) -> pd.DataFrame:
         done = _run(plan)
         _mark(cluster, cfg, method)
     cluster.forget_kinds()
-    wait(cluster, cfg)
+    settle(cluster, cfg)
     return done
 
 
-def wait(cluster: Cluster, cfg: Config) -> None:
-    """Wait for istiod and the gateways that the profile has."""
+def settle(cluster: Cluster, cfg: Config) -> None:
+    """Wait for istiod, the gateways that the profile has, and webhooks that can be called."""
     names = [
         "istiod",
         *(name for name in GATEWAYS if cluster.find("deployments.apps", name, cfg.istio_namespace)),
     ]
     rollout.is_ready(cluster, cfg.istio_namespace, names, timeout_s=cfg.timeout_s)
+    wait.until(lambda: _callable(cluster), "CA bundles in Istio's webhooks", timeout_s=cfg.timeout_s)
+
+
+def _callable(cluster: Cluster) -> None:
+    hooks = webhooks(cluster)
+    if (missing := hooks[hooks["CA bundle"] == "no"]["Webhook"].tolist()) or hooks.empty:
+        raise wait.NotYet(f"no CA bundle in {', '.join(missing) or 'any webhook'}")
 
 
 def _by_manifest(cluster: Cluster, cfg: Config) -> pd.DataFrame:
