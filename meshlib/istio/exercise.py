@@ -78,3 +78,21 @@ def access_log(cluster: Cluster, cfg: Config, *, tail: int) -> list[str]:
         pod, cfg.istio_namespace, container=proxies.CONTAINER, tail=50 + 10 * tail
     ).splitlines()
     return [line for line in lines if line.startswith("[20") and '"GET ' in line][-tail:]
+
+
+def server(cfg: Config, *, image: str = "") -> list[objects.Obj]:
+    """The HTTP server: service account, ConfigMap with the greeting, Deployment (of another `image`, where
+    given)."""
+    config = f"{cfg.app}-conf"
+    return [
+        objects.service_account(cfg.app, cfg.namespace),
+        objects.config_map(config, cfg.namespace, {objects.GREETING_FILE: f"{cfg.greeting}\n"}),
+        objects.deployment(
+            cfg.app,
+            cfg.namespace,
+            image=image or cfg.image,
+            replicas=cfg.replicas,
+            port=cfg.container_port,
+            config=config,
+        ),
+    ]
