@@ -55,7 +55,7 @@ def settings(argv: Sequence[str], env: Mapping[str, str]) -> Settings:
     moved = json.loads(env.get("MESHLIB_PORTS") or "{}")
     base = args.base_path or env.get("QUERY_BASE_PATH", "")
     if args.config:
-        base = base_path_of(args.config) or base
+        base = base_path_of(mounted(args.config, env)) or base
     if base and not base.startswith("/"):
         raise LabError(f"invalid base path: {base!r}: it must start with a slash")
     folder = env.get("MESHLIB_DATA")
@@ -67,6 +67,14 @@ def settings(argv: Sequence[str], env: Mapping[str, str]) -> Settings:
         max_spans=int(env.get("MESHLIB_MAX_SPANS", MAX_SPANS)),
         max_bytes=int(env.get("MESHLIB_MAX_BYTES", MAX_BYTES)),
     )
+
+
+def mounted(path: Path, env: Mapping[str, str]) -> Path:
+    """Where a file of the container truly lies: below the volume that is mounted over it (MESHLIB_MOUNTS)."""
+    for mount, folder in json.loads(env.get("MESHLIB_MOUNTS") or "{}").items():
+        if path.is_relative_to(mount):
+            return Path(folder) / path.relative_to(mount)
+    return path
 
 
 def base_path_of(config: Path) -> str:
