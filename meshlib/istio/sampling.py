@@ -13,11 +13,16 @@ import pandas as pd
 
 from meshlib import wait
 from meshlib.errors import ClusterError
+from meshlib.istio import mesh, tracing
 from meshlib.istio.site import Site
+from meshlib.kube.apply import is_ours
+from meshlib.kube.client import Cluster
+from meshlib.parameters import Config
 from meshlib.traces import Jaeger
 
 REQUESTS = 2000
 CONNECTIONS = 4
+TELEMETRIES, TELEMETRY = "telemetries.telemetry.istio.io", "mesh-default"
 Z95 = 1.959964
 US = 1_000_000
 
@@ -55,6 +60,17 @@ def band(percent: float, sent: int) -> tuple[float, float]:
     half a point."""
     deviation = 100 * math.sqrt(percent / 100 * (1 - percent / 100) / sent)
     return max(0.0, percent - 4 * deviation - 0.5), min(100.0, percent + 4 * deviation + 0.5)
+
+
+def reset(cluster: Cluster, cfg: Config) -> str:
+    """Take back the Telemetry resource and the mesh edit of an earlier run; says what was there."""
+    deleted = cluster.find(TELEMETRIES, TELEMETRY, cfg.istio_namespace)
+    if deleted is not None and is_ours(deleted):
+        cluster.delete(TELEMETRIES, TELEMETRY, cfg.istio_namespace)
+        tracing.until_configured(cluster, cfg, None)
+    restored = mesh.restore(cluster, cfg.istio_namespace)
+    found = [what for what, there in (("a Telemetry resource", deleted), ("an edit", restored)) if there]
+    return f"taken back: {' and '.join(found)}" if found else "nothing was left"
 
 
 def measure(site: Site, backend: Jaeger, label: str, *, settle_s: float, requests: int = REQUESTS) -> Share:

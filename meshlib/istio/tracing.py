@@ -75,6 +75,13 @@ def readiness(cluster: Cluster, cfg: Config) -> pd.DataFrame:
     )
 
 
+def is_on(cluster: Cluster, cfg: Config) -> bool:
+    """Whether requests are traced now: a Telemetry resource chooses a provider, or the version has a default
+    tracer."""
+    telemetries = cluster.list("telemetries.telemetry.istio.io", cfg.istio_namespace)
+    return not needs_telemetry(cfg) or any(_chosen(telemetries))
+
+
 def _chosen(telemetries: list[Obj]) -> Iterator[str]:
     for each in telemetries:
         for tracing in each["spec"].get("tracing", []):
@@ -83,8 +90,10 @@ def _chosen(telemetries: list[Obj]) -> Iterator[str]:
 
 
 def configured_sampling(cluster: Cluster, cfg: Config) -> set[float]:
-    """The random sampling (per cent) that the gateway's Envoy has now, over its HTTP listeners; empty
-    without tracing."""
+    """The random sampling (per cent) of the gateway's HTTP listeners that send spans to a provider.
+
+    Read from the running Envoy.  Without a provider Envoy still shows a share, and traces nothing.
+    """
     pod = ingress.gateway_pod(cluster, cfg.istio_namespace)
     dump = proxies.admin(cluster, cfg.istio_namespace, pod, "/config_dump?resource=dynamic_listeners")
     return set(_random_sampling(dump))
@@ -92,8 +101,8 @@ def configured_sampling(cluster: Cluster, cfg: Config) -> set[float]:
 
 def _random_sampling(node: object) -> Iterator[float]:
     if isinstance(node, dict):
-        if isinstance(tracing := node.get("tracing"), dict) and "random_sampling" in tracing:
-            yield float(tracing["random_sampling"].get("value", 0.0))
+        if isinstance(tracing := node.get("tracing"), dict) and "provider" in tracing:
+            yield float(tracing.get("random_sampling", {}).get("value", 0.0))
         for value in node.values():
             yield from _random_sampling(value)
     elif isinstance(node, list):
@@ -101,17 +110,19 @@ def _random_sampling(node: object) -> Iterator[float]:
             yield from _random_sampling(value)
 
 
-def until_configured(cluster: Cluster, cfg: Config, percent: float) -> float:
-    """Wait until the gateway's Envoy samples `percent`; returns the seconds that it took."""
+def until_configured(cluster: Cluster, cfg: Config, percent: float | None) -> float:
+    """Wait until the gateway's Envoy samples `percent` (None: does not trace); returns the seconds that it
+    took."""
     begin = time.monotonic()
 
     def probe() -> float:
         now = configured_sampling(cluster, cfg)
-        if now != {percent}:
+        if now != (set() if percent is None else {percent}):
             raise wait.NotYet(f"the gateway samples {sorted(now) or 'nothing'}")
         return time.monotonic() - begin
 
-    return wait.until(probe, f"the gateway to sample {percent:g} %", timeout_s=cfg.timeout_s, interval_s=0.2)
+    wanted = "not to trace" if percent is None else f"to sample {percent:g} %"
+    return wait.until(probe, f"the gateway {wanted}", timeout_s=cfg.timeout_s, interval_s=0.2)
 
 
 def spans_each(cfg: Config) -> int:

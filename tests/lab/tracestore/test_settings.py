@@ -18,5 +18,5 @@ def test_a_mounted_configuration_file(tmp_path: Path) -> None:
 
 
 def test_a_missing_configuration_file_is_named() -> None:
-    with pytest.raises(LabError, match="/etc/none/config.yaml"):
+    with pytest.raises(LabError, match="/etc/none/config"):
         settings(["--config", "/etc/none/config.yaml"], {})
