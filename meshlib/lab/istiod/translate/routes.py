@@ -25,6 +25,7 @@ from meshlib.lab.istiod.translate.mesh import mesh_config
 from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, describe, present
 from meshlib.lab.istiod.translate.virtualservices import VirtualService
 from meshlib.lab.istiod.translate.world import World
+from meshlib.lab.schema import re2
 
 READS = ("Service", "ServiceEntry", "DestinationRule", "ConfigMap")
 FAULT = "envoy.filters.http.fault"
@@ -81,6 +82,10 @@ class RouteBuilder:
         self, found: VirtualService, rule: Mapping[str, Any], match: Mapping[str, Any] | None
     ) -> Obj | None:
         if not self._applies(match, found):
+            return None
+        if reason := _bad_expression(match) or _bad_expression({**rule, "match": None}):
+            # Envoy would refuse the whole route configuration, and with it every good route.
+            self.problems.append(Problem(describe(found.obj), f"a route is left out: {reason}"))
             return None
         if rule.get("delegate"):
             self.problems.append(
@@ -230,6 +235,20 @@ class RouteBuilder:
             _, port, _, hostname = cluster.split("|", 3)
             return f"{hostname}:{port}{path}"
         return f"{found.name}:{self.port}{path}"
+
+
+def _bad_expression(value: object) -> str | None:
+    """The first regular expression under a value that Envoy would not take, and why."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            regex = inner if key == "regex" else inner.get("match") if key == "uriRegexRewrite" else None
+            if isinstance(regex, str) and regex != "*" and (reason := re2.refusal(regex)):
+                return f"regular expression {regex!r}: {reason}"
+            if reason := _bad_expression(inner):
+                return reason
+    elif isinstance(value, list):
+        return next((reason for reason in map(_bad_expression, value) if reason), None)
+    return None
 
 
 def hash_policy(hashed: Mapping[str, Any]) -> Obj | None:

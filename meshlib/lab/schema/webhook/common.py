@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from meshlib.lab.schema import re2
 from meshlib.lab.schema.durations import duration_ns
 from meshlib.lab.schema.findings import shown
 from meshlib.lab.schema.model import Obj
@@ -181,11 +182,9 @@ def labels(found: Judgement, values: Obj | None) -> None:
 def regex(pattern: str, where: str) -> str | None:
     if len(pattern) > MAX_REGEX:
         return f'"{where}": regex is too large, max length allowed is {MAX_REGEX}'
-    try:
-        re.compile(pattern)
-    except re.error as error:
+    if reason := re2.refusal(pattern):
         more = "Istio uses RE2 style regex-based match (https://github.com/google/re2/wiki/Syntax)"
-        return f'"{where}": error parsing regexp: {error.msg}: `{pattern}`; {more}'
+        return f'"{where}": error parsing regexp: {reason}: `{pattern}`; {more}'
     return None
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from meshlib.lab.istiod.translate import Paths, proxies, translate
+from tests.lab.istiod.translate import objects as o
 from tests.lab.istiod.translate.envoys import Authority, validate
 from tests.lab.istiod.translate.seed import seed
 
@@ -40,3 +41,24 @@ def test_envoy_takes_the_seed(tmp_path: Path) -> None:
     for proxy in proxies(world):
         paths = Paths(f"{tmp_path}/{proxy.uid}")
         validate(translate(world, proxy, paths), paths, tmp_path, Authority())
+
+
+def test_an_expression_that_envoy_would_refuse_takes_its_own_route_down_only() -> None:
+    world = seed()
+    bad = {"match": [{"uri": {"regex": "(?=a)b"}}], "route": [o.to("gohttpserver", 80)]}
+    rewrite = {"uriRegexRewrite": {"match": "(a)\\1", "rewrite": "b"}}
+    good = {"match": [{"uri": {"prefix": "/a"}}], "route": [o.to("gohttpserver", 80)]}
+    rules = [bad, {**good, "rewrite": rewrite}, good]
+    world.put(
+        o.virtual_service(
+            "second", ["gohttpserver.io"], rules, "httpserver-istio", 5, gateways=["gohttpserver-svc"]
+        )
+    )
+    router = next(proxy for proxy in proxies(world) if proxy.role == "router")
+    found = translate(world, router, Paths("/x"))
+    (routes,) = found.routes.values()
+    assert [route["match"] for route in routes["virtual_hosts"][0]["routes"]] == [
+        {"path": "/healthz", "case_sensitive": True},
+        {"prefix": "/a", "case_sensitive": True},
+    ]
+    assert [problem.object for problem in found.problems] == ["VirtualService httpserver-istio/second"] * 2
