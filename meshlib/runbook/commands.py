@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from meshlib.runbook import tables
+from meshlib.runbook import nursery, tables
 
 NOTEBOOKS = Path("notebooks")
 OUTPUTS = Path("outputs")
@@ -42,6 +42,8 @@ def run(
     notebooks: Path,
 ) -> None:
     """Run the notebooks in order, write the record and the report.  Exit codes: docs/exit-codes.md."""
+    if not plan_only:
+        nursery.start()
     from meshlib.runbook import run as runs
 
     request = runs.Request(

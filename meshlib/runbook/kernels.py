@@ -6,14 +6,13 @@ They talk over IPC sockets in a private folder, and outlive neither the runner n
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
 import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
 from meshlib.errors import MeshlibError
+from meshlib.runbook import nursery
 
 SHUTDOWN_S = 3.0
 
@@ -31,13 +31,6 @@ class KernelMissing(MeshlibError):
     """No kernel for a notebook, or one that does not start."""
 
     exit_code = 3
-
-
-def context() -> ForkServerContext:
-    """The fork server that kernels come from; it starts with the first kernel and ends with this process."""
-    made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload(["meshlib.runbook.preload"])
-    return made
 
 
 def serve(connection_file: str, output: str, cwd: str, env: dict[str, str]) -> None:
@@ -109,7 +102,7 @@ class Kernel:
         self.manager.write_connection_file()
         provisioner = _Forked(parent=self.manager)
         arguments = (connection, str(self.output), str(cwd), {**os.environ, **env})
-        self._process = provisioner.process = context().Process(target=serve, args=arguments)
+        self._process = provisioner.process = nursery.context().Process(target=serve, args=arguments)
         self.manager.provisioner = provisioner
         try:
             asyncio.run(provisioner.launch_kernel([]))
