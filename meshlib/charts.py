@@ -66,7 +66,12 @@ def shares(table: pd.DataFrame) -> Chart:
     spread = np.clip(np.vstack([low, high]), 0, None)
     axes.errorbar(table["Share (%)"], places, xerr=spread, fmt="o", color=COLOURS[0], capsize=4)
     axes.set_yticks(places, table["Measurement"])
-    axes.set_xlim(-3, 103)
+    for place, row in zip(places, table.itertuples(index=False), strict=True):
+        axes.annotate(
+            f"{row[3]:g} %", (row[3], place), xytext=(0, 7), textcoords="offset points", ha="center"
+        )
+    axes.set_xlim(-6, 106)
+    axes.set_ylim(-0.5, len(table) - 0.3)
     axes.set_xlabel("traced requests (%), with 95 % interval")
     parts = [f"{row[0]}: {row[3]:g} % of {row[1]}" for row in table.itertuples(index=False)]
     return Chart(figure, f"Measured share of traced requests. {'; '.join(parts)}.", table, "figure-shares")
@@ -91,9 +96,12 @@ def latencies(spans: pd.DataFrame, *, by: str = "service") -> Chart:
         )
     for axes, title in ((left, "spans"), (right, "share of spans not slower")):
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("duration (ms)")
         axes.set_ylabel(title)
-    left.legend(frameon=False, fontsize=8)
+    figure.legend(
+        *left.get_legend_handles_labels(), frameon=False, fontsize=8, ncols=2, loc="outside lower center"
+    )
     columns = [by, "spans", *(f"p{100 * q:g} (ms)" for q in QUANTILES), "max (ms)"]
     data = pd.DataFrame(rows, columns=columns).round(3)
     parts = [f"{row[0]}: median {row[2]:.2f} ms, 99th percentile {row[5]:.2f} ms" for row in rows]
@@ -121,9 +129,10 @@ def over_time(spans: pd.DataFrame, *, by: str = "service", bins: int = 40) -> Ch
             group["since start (s)"], group["p99 (ms)"], color=colour, linestyle="--", label=f"{name}, p99"
         )
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("seconds since the first span")
     axes.set_ylabel("duration (ms)")
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(frameon=False, fontsize=8, ncols=2, loc="outside lower center")
     worst = data.nlargest(1, "p99 (ms)").iloc[0]
     alt = (
         f"Span durations over {float(seconds.max()):.1f} seconds. The highest 99th percentile of a slice is "
@@ -197,7 +206,7 @@ def stacked(table: pd.DataFrame, parts: Sequence[str], *, label: str, title: str
     axes.set_yticks(places, [str(each) for each in table[label]])
     axes.set_xlabel("milliseconds")
     axes.set_title(title, loc="left", fontsize=10)
-    axes.legend(frameon=False, fontsize=8, ncols=len(parts), loc="upper center", bbox_to_anchor=(0.5, -0.25))
+    figure.legend(frameon=False, fontsize=8, ncols=len(parts), loc="outside lower center")
     bars = [
         f"{row[label]}: " + ", ".join(f"{part} {row[part]:.2f} ms" for part in parts)
         for row in table.to_dict("records")

@@ -4,7 +4,7 @@ there."""
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from meshlib import wait
 from meshlib.istio.site import Site
@@ -17,7 +17,7 @@ class Convergence:
 
     ms: float
     tries: int
-    evidence: Evidence
+    evidence: Evidence = field(repr=False)
 
 
 def until_status(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from meshlib import wait
 from meshlib.istio import ingress, objects, proxies
 from meshlib.istio.site import Site
 from meshlib.kube.client import Cluster
@@ -57,7 +59,7 @@ def explain(seen: Evidence) -> tuple[str, str]:
 def counts(replayed: pd.DataFrame) -> dict[str, int]:
     """How often each status came, errors as `refused`."""
     kinds: Iterable[str] = (str(s) if isinstance(s, int) else "refused" for s in replayed["Status"])
-    return dict(pd.Series(list(kinds)).value_counts().sort_index())
+    return dict(sorted(Counter(kinds).items()))
 
 
 def virtual_service(cfg: Config, paths: Sequence[str]) -> objects.Obj:
@@ -71,13 +73,21 @@ def virtual_service(cfg: Config, paths: Sequence[str]) -> objects.Obj:
     )
 
 
-def access_log(cluster: Cluster, cfg: Config, *, tail: int) -> list[str]:
-    """The last requests in the gateway's access log; the word after the status is Envoy's response flag."""
+def access_log(cluster: Cluster, cfg: Config, flag: str, *, timeout_s: float = 15.0) -> str:
+    """The last line of the gateway's access log with this response flag (`NR`: no route).
+
+    Envoy writes its log in batches, so the line may take seconds.  Raises `WaitTimeout` when none comes.
+    """
     pod = ingress.gateway_pod(cluster, cfg.istio_namespace)
-    lines = cluster.logs(
-        pod, cfg.istio_namespace, container=proxies.CONTAINER, tail=50 + 10 * tail
-    ).splitlines()
-    return [line for line in lines if line.startswith("[20") and '"GET ' in line][-tail:]
+
+    def last() -> str:
+        text = cluster.logs(pod, cfg.istio_namespace, container=proxies.CONTAINER, tail=5000)
+        found = [line for line in text.splitlines() if f" {flag} " in line]
+        if not found:
+            raise wait.NotYet(f"no line with {flag} among {text.count(chr(10))}")
+        return found[-1]
+
+    return wait.until(last, f"an access log line with {flag}", timeout_s=timeout_s, interval_s=0.5)
 
 
 def server(cfg: Config, *, image: str = "") -> list[objects.Obj]:

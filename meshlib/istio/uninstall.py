@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import subprocess
 
+import pandas as pd
+
 from meshlib.errors import ClusterError
 from meshlib.istio import mesh
 from meshlib.istio.install import INSTALLED_BY
@@ -70,13 +72,13 @@ def _service_is_gone(cluster: Cluster, hook: Obj) -> bool:
     return service is not None and cluster.find("services", service["name"], service["namespace"]) is None
 
 
-def root_certificates(cluster: Cluster) -> int:
-    """Delete the copies of the mesh's root certificate that an uninstalled istiod left in each namespace;
-    how many.
+def root_certificates(cluster: Cluster, gone: pd.DataFrame) -> int:
+    """Delete the copies of the mesh's root certificate that our istiod left in each namespace; how many.
 
-    Only once no istiod is there any more: a running one would write them again.
+    Only when `gone`, the list of what was deleted, has an istiod, and no other is there that would need them.
     """
-    if cluster.list("deployments.apps", labels="app=istiod"):
+    ours = not gone.query("Resource == 'deployments.apps' and Name == 'istiod'").empty
+    if not ours or cluster.list("deployments.apps", labels="app=istiod"):
         return 0
     left = cluster.list("configmaps", labels="istio.io/config=true", fields=f"metadata.name={ROOT_CERT}")
     return sum(cluster.delete("configmaps", ROOT_CERT, each["metadata"]["namespace"]) for each in left)

@@ -60,7 +60,17 @@ def _hops(frame: pd.DataFrame, parents: Numbers) -> pd.Categorical[Any]:
     nodes, kinds, upstreams = (
         frame[name].astype("object").fillna("").tolist() for name in ("node_id", "kind", "upstream")
     )
-    found = [NODES.get(str(node).split("~", 1)[0], APP) for node in nodes]
+    # a gateway's span of its own call upstream carries no node id, and there is no app behind that name
+    services = frame["service"].astype("str").tolist()
+    node_of = {
+        service: node
+        for service, node in zip(services, nodes, strict=True)
+        if str(node).startswith("router~")
+    }
+    found = [
+        NODES.get(str(node or node_of.get(service, "")).split("~", 1)[0], APP)
+        for service, node in zip(services, nodes, strict=True)
+    ]
     called = {int(parent) for parent in parents if parent >= 0}
     for row, (hop, kind, upstream) in enumerate(zip(found, kinds, upstreams, strict=True)):
         if hop != SIDECAR:
