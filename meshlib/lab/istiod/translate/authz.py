@@ -138,6 +138,7 @@ def _rule(
     ]
     going = [item for item in when if conditions.is_permission(item[0])]
     coming = [item for item in when if not conditions.is_permission(item[0])]
+    ignored: list[str] = []
     try:
         permissions = [
             _conjunction(
@@ -145,6 +146,7 @@ def _rule(
                 conditions.listed(to.get("operation") or {}, conditions.OPERATIONS) + going,
                 action,
                 here,
+                ignored,
                 tcp=tcp,
             )
             for to in rule.get("to") or [{}]
@@ -155,6 +157,7 @@ def _rule(
                 conditions.listed(of.get("source") or {}, conditions.SOURCES) + coming,
                 action,
                 here,
+                ignored,
                 tcp=tcp,
             )
             for of in rule.get("from") or [{}]
@@ -164,11 +167,18 @@ def _rule(
     except conditions.Unknown as error:
         problems.append(Problem(describe(policy), str(error)))
         return None
+    problems += [Problem(describe(policy), f"{text}; without it the rule is wider") for text in ignored]
     return {"permissions": permissions, "principals": principals}
 
 
 def _conjunction(
-    kind: str, items: list[tuple[str, list[str], list[str]]], action: str, here: conditions.Here, *, tcp: bool
+    kind: str,
+    items: list[tuple[str, list[str], list[str]]],
+    action: str,
+    here: conditions.Here,
+    ignored: list[str],
+    *,
+    tcp: bool,
 ) -> Obj:
     """All keys must hold, each by one of its values and by none of the unwanted ones."""
     parts: list[Obj] = []
@@ -176,9 +186,11 @@ def _conjunction(
         try:
             wanted = _conditions(kind, key, values, here, tcp=tcp)
             excluded = _conditions(kind, key, unwanted, here, tcp=tcp)
-        except conditions.HttpOnly:
+        except (conditions.HttpOnly, conditions.Unknown) as error:
             if action == "ALLOW":
                 raise
+            if isinstance(error, conditions.Unknown):
+                ignored.append(str(error))
             continue
         if wanted:
             parts.append(conditions.any_of(kind, wanted))

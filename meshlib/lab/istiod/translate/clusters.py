@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from meshlib.lab.istiod.minors import minor
-from meshlib.lab.istiod.translate import authn, destinationrules, durations, endpoints, names, services, tls
+from meshlib.lab.istiod.translate import authn, destinationrules, endpoints, names, services, tls
 from meshlib.lab.istiod.translate.loadbalancing import (
     apply_load_balancer,
     apply_outlier_detection,
@@ -18,25 +18,30 @@ from meshlib.lab.istiod.translate.loadbalancing import (
 )
 from meshlib.lab.istiod.translate.mesh import MeshConfig, mesh_config
 from meshlib.lab.istiod.translate.model import (
+    MALFORMED,
     Obj,
     Of,
     Problem,
     Proxy,
     SecretReference,
     describe,
-    present,
     typed,
 )
 from meshlib.lab.istiod.translate.names import Paths
+from meshlib.lab.istiod.translate.pools import (
+    HTTP2,
+    apply_pool,
+    duration,
+    explicit,
+    use_downstream_protocol,
+)
 from meshlib.lab.istiod.translate.routes import config_path
 from meshlib.lab.istiod.translate.services import Port, Service
 from meshlib.lab.istiod.translate.world import World
 
 #: What shapes clusters beside the service and its accounts.
 _READS = ("DestinationRule", "PeerAuthentication", "ConfigMap")
-UNLIMITED = 4294967295
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_H2 = {"max_concurrent_streams": 1073741824}
 
 
 class ClusterBuilder:
@@ -57,6 +62,16 @@ class ClusterBuilder:
         files.
         """
         rule = destinationrules.rule_for(self.world, self.proxy, service)
+        try:
+            return self._shaped(service, rule)
+        except MALFORMED as error:
+            if rule is None:
+                raise
+            text = f"it is left out: {type(error).__name__} {error}"
+            self.problems.append(Problem(describe(rule), text))
+            return self._shaped(service, None)
+
+    def _shaped(self, service: Service, rule: Obj | None) -> tuple[list[Obj], list[Obj]]:
         kinds = [
             (port, subset)
             for port in service.ports
@@ -105,7 +120,7 @@ class ClusterBuilder:
         cluster: Obj = {
             "name": name,
             **self._discovery(name, service, port, (subset or {}).get("labels")),
-            "connect_timeout": _duration((pool.get("tcp") or {}).get("connectTimeout"))
+            "connect_timeout": duration((pool.get("tcp") or {}).get("connectTimeout"))
             or self.mesh.connect_timeout,
             "common_lb_config": {},
             "metadata": _metadata(service, rule, subset_name),
@@ -116,7 +131,7 @@ class ClusterBuilder:
         apply_outlier_detection(cluster, policy.get("outlierDetection"))
         if codes := (policy.get("outlierDetection") or {}).get("outlierDetectionHttpErrorCodes"):
             options["outlier_detection"] = {"error_matcher": error_matcher(codes)}
-            _explicit(options)
+            explicit(options)
         self._security(
             cluster,
             options,
@@ -164,7 +179,7 @@ class ClusterBuilder:
         policy = http.get("h2UpgradePolicy", "DEFAULT")
         upgrade = policy == "UPGRADE" or (policy == "DEFAULT" and self.mesh.h2_upgrade and port.is_http)
         if port.is_http2 or upgrade:
-            return {"explicit_http_config": {"http2_protocol_options": dict(_H2)}}
+            return {"explicit_http_config": {"http2_protocol_options": dict(HTTP2)}}
         return {}
 
     def _security(
@@ -233,7 +248,7 @@ class ClusterBuilder:
                 automatic["auto_san_validation"] = True
         if automatic:
             options["upstream_http_protocol_options"] = automatic
-            _explicit(options)
+            explicit(options)
 
     def outbound(self) -> tuple[list[Obj], list[Obj]]:
         """All clusters towards services, and their assignments."""
@@ -280,7 +295,7 @@ class ClusterBuilder:
         cluster: Obj = {
             "name": name,
             "type": "STATIC",
-            "connect_timeout": _duration((pool.get("tcp") or {}).get("connectTimeout"))
+            "connect_timeout": duration((pool.get("tcp") or {}).get("connectTimeout"))
             or self.mesh.connect_timeout,
             "load_assignment": {
                 "cluster_name": name,
@@ -295,18 +310,6 @@ class ClusterBuilder:
         if options:
             cluster["typed_extension_protocol_options"] = {HTTP_OPTIONS: typed(HTTP_OPTIONS, **options)}
         return cluster
-
-
-def use_downstream_protocol() -> Obj:
-    return {
-        "use_downstream_protocol_config": {"http_protocol_options": {}, "http2_protocol_options": dict(_H2)}
-    }
-
-
-def _explicit(options: Obj) -> None:
-    """Protocol options must name a protocol: HTTP/1.1 where nothing else was chosen."""
-    if "explicit_http_config" not in options and "use_downstream_protocol_config" not in options:
-        options["explicit_http_config"] = {"http_protocol_options": {}}
 
 
 def raw_buffer() -> Obj:
@@ -328,56 +331,6 @@ def dynamic_forward_proxy() -> Obj:
         "lb_policy": "CLUSTER_PROVIDED",
         "cluster_type": {"name": "envoy.clusters.dynamic_forward_proxy", "typed_config": config},
     }
-
-
-def apply_pool(cluster: Obj, options: Obj, pool: Mapping[str, Any], budget: Mapping[str, Any] | None) -> None:
-    """Circuit breakers and connection options; what is not set is unlimited, not Envoy's default."""
-    http, tcp = pool.get("http") or {}, pool.get("tcp") or {}
-    threshold: Obj = {
-        "max_connections": tcp.get("maxConnections") or UNLIMITED,
-        "max_pending_requests": http.get("http1MaxPendingRequests") or UNLIMITED,
-        "max_requests": http.get("http2MaxRequests") or UNLIMITED,
-        "max_retries": http.get("maxRetries") or UNLIMITED,
-        "track_remaining": True,
-    }
-    if budget is not None:
-        threshold["retry_budget"] = present(
-            budget_percent={"value": budget.get("percent", 20.0)},
-            budget_interval=_duration(budget.get("budgetInterval")),
-            min_retry_concurrency=budget.get("minRetryConcurrency") or 3,
-        )
-    cluster["circuit_breakers"] = {"thresholds": [threshold]}
-    common = present(
-        idle_timeout=_duration(http.get("idleTimeout") or tcp.get("idleTimeout")),
-        max_requests_per_connection=http.get("maxRequestsPerConnection") or None,
-        max_connection_duration=_duration(tcp.get("maxConnectionDuration")),
-    )
-    if common:
-        options["common_http_protocol_options"] = common
-        _explicit(options)
-    h2 = options.get("explicit_http_config", {}).get("http2_protocol_options")
-    if h2 is not None and http.get("maxConcurrentStreams"):
-        h2["max_concurrent_streams"] = http["maxConcurrentStreams"]
-    if h2 is not None and (alive := http.get("http2KeepAlive")):
-        h2["connection_keepalive"] = present(
-            interval=_duration(alive.get("interval")), timeout=_duration(alive.get("timeout")) or "20s"
-        )
-    if keepalive := tcp.get("tcpKeepalive"):
-        cluster["upstream_connection_options"] = {
-            "tcp_keepalive": present(
-                keepalive_probes=keepalive.get("probes"),
-                keepalive_time=_whole(keepalive.get("time")),
-                keepalive_interval=_whole(keepalive.get("interval")),
-            )
-        }
-
-
-def _whole(duration: str | None) -> int | None:
-    return None if duration is None else int(durations.seconds(duration))
-
-
-def _duration(value: str | None) -> str | None:
-    return None if value is None else durations.proto(value)
 
 
 def _metadata(service: Service, rule: Obj | None, subset: str) -> Obj:

@@ -94,6 +94,10 @@ class Of:
     what: tuple[object, ...]
 
 
+#: What reading an object can raise that no schema has checked: it came in while the webhook was away.
+MALFORMED = (KeyError, ValueError, TypeError, AttributeError, IndexError)
+
+
 def describe(obj: Obj) -> str:
     """`Gateway shop/web`."""
     meta = obj.get("metadata", {})

@@ -22,7 +22,7 @@ from meshlib.lab.istiod.translate.actions import (
 from meshlib.lab.istiod.translate.durations import proto
 from meshlib.lab.istiod.translate.matching import is_catch_all, route_match
 from meshlib.lab.istiod.translate.mesh import mesh_config
-from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, describe, present
+from meshlib.lab.istiod.translate.model import MALFORMED, Obj, Problem, Proxy, describe, present
 from meshlib.lab.istiod.translate.virtualservices import VirtualService
 from meshlib.lab.istiod.translate.world import World
 from meshlib.lab.schema import re2
@@ -56,7 +56,11 @@ class RouteBuilder:
         routes: list[Obj] = []
         for rule in found.http:
             for match in rule.get("match") or [None]:
-                route = self._route(found, rule, match)
+                try:
+                    route = self._route(found, rule, match)
+                except MALFORMED as error:
+                    self._leave_out(found, f"{type(error).__name__} {error}")
+                    continue
                 if route is None:
                     continue
                 routes.append(route)
@@ -65,6 +69,10 @@ class RouteBuilder:
             if not rule.get("match"):
                 return routes
         return routes
+
+    def _leave_out(self, found: VirtualService, reason: str) -> None:
+        """One bad route must not take the good ones down."""
+        self.problems.append(Problem(describe(found.obj), f"a route is left out: {reason}"))
 
     def _applies(self, match: Mapping[str, Any] | None, found: VirtualService) -> bool:
         if match is None:
@@ -85,7 +93,7 @@ class RouteBuilder:
             return None
         if reason := _bad_expression(match) or _bad_expression({**rule, "match": None}):
             # Envoy would refuse the whole route configuration, and with it every good route.
-            self.problems.append(Problem(describe(found.obj), f"a route is left out: {reason}"))
+            self._leave_out(found, reason)
             return None
         if rule.get("delegate"):
             self.problems.append(
@@ -196,6 +204,8 @@ class RouteBuilder:
                 }
             )
             self._hash(action, found, item["destination"])
+        if not weighted:
+            raise ValueError("it has no destination with a weight")
         action["weighted_clusters"] = {"clusters": weighted}
         return False
 

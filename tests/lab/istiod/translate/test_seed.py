@@ -62,3 +62,52 @@ def test_an_expression_that_envoy_would_refuse_takes_its_own_route_down_only() -
         {"prefix": "/a", "case_sensitive": True},
     ]
     assert [problem.object for problem in found.problems] == ["VirtualService httpserver-istio/second"] * 2
+
+
+def test_a_malformed_route_takes_no_other_down() -> None:
+    world = seed()
+    rules = [
+        {"match": [{"uri": {"prefix": "/r"}}], "redirect": {"uri": "/x", "redirectCode": 399}},
+        {"match": [{"uri": {"prefix": "/t"}}], "route": [o.to("a")], "timeout": "soon"},
+        {"match": [{"uri": {"prefix": "/n"}}], "route": []},
+        {"match": [{"uri": {"prefix": "/good"}}], "route": [o.to("gohttpserver", 80)]},
+    ]
+    world.put(
+        o.virtual_service(
+            "second", ["gohttpserver.io"], rules, "httpserver-istio", 5, gateways=["gohttpserver-svc"]
+        )
+    )
+    router = next(proxy for proxy in proxies(world) if proxy.role == "router")
+    found = translate(world, router, Paths("/x"))
+    (routes,) = found.routes.values()
+    paths = [next(iter(route["match"].values())) for route in routes["virtual_hosts"][0]["routes"]]
+    assert paths == ["/healthz", "/good"]
+    assert len(found.problems) == 3
+
+
+def test_a_denial_with_a_value_that_nobody_knows_denies_more_not_less() -> None:
+    world = seed()
+    source = {"source": {"ipBlocks": ["nonsense"]}}
+    rules = [{"from": [source], "to": [{"operation": {"paths": ["/x"]}}]}]
+    world.put(o.istio("AuthorizationPolicy", "p", {"action": "DENY", "rules": rules}, o.SYSTEM))
+    router = next(proxy for proxy in proxies(world) if proxy.role == "router")
+    found = translate(world, router, Paths("/x"))
+    chain = found.listeners["0.0.0.0_8443"]["filter_chains"][0]
+    rbac = chain["filters"][0]["typed_config"]["http_filters"][0]["typed_config"]["rules"]
+    (rule,) = rbac["policies"].values()
+    assert rule["principals"] == [{"and_ids": {"ids": [{"any": True}]}}]
+    assert "nonsense" in found.problems[0].text
+
+
+def test_a_malformed_destination_rule_leaves_its_service_reachable() -> None:
+    world = seed()
+    spec = {
+        "host": "gohttpserver",
+        "trafficPolicy": {"connectionPool": {"tcp": {"connectTimeout": "soon"}}},
+    }
+    world.put(o.istio("DestinationRule", "bad", spec, "httpserver-istio"))
+    router = next(proxy for proxy in proxies(world) if proxy.role == "router")
+    found = translate(world, router, Paths("/x"))
+    cluster = found.clusters["outbound|80||gohttpserver.httpserver-istio.svc.cluster.local"]
+    assert cluster["connect_timeout"] == "10s"
+    assert [problem.object for problem in found.problems] == ["DestinationRule httpserver-istio/bad"]
