@@ -172,6 +172,7 @@ class Columns:
         places = {name: place for place, name in enumerate((*self.shared, *own))}
         self._places = {tag: places[name] for name, tags_of in carriers.items() for tag in tags_of}
         self._width = len(places)
+        self._own_places = [(places[name], values) for name, values in self.own.items()]
 
     def __len__(self) -> int:
         return len(self.trace_id)
@@ -182,7 +183,8 @@ class Columns:
         if answer.errors:
             raise ClusterError(f"Jaeger: {answer.errors[0].msg}", status=answer.errors[0].code)
         traces = answer.data or []
-        places = self._places
+        place_of = self._places.get
+        empty: list[Value] = [None] * self._width
         for raw in traces:
             trace = _decoded(_trace, raw)
             if trace.trace_id in self.traces:
@@ -191,10 +193,9 @@ class Columns:
             trace_id = trace.trace_id.zfill(32)
             services = {name: process.service for name, process in trace.processes.items()}
             for span in trace.spans:
-                row: list[Value] = [None] * self._width
+                row = empty.copy()
                 for tag in span.tags:
-                    place = places.get(tag.key)
-                    if place is not None:
+                    if (place := place_of(tag.key)) is not None:
                         row[place] = tag.value
                 row[0], row[1] = services.get(span.process, ""), span.operation
                 parent = ""
@@ -238,10 +239,9 @@ class Columns:
         self.parent_id.append(parent_id if parent_id.strip("0") else "")
         self.start_us.append(start_us)
         self.duration_us.append(duration_us)
-        shared = len(self.shared)
-        for values, value in zip(self.own.values(), row[shared:], strict=True):
-            values.append(value)
-        key = tuple(row[:shared])
+        for place, values in self._own_places:
+            values.append(row[place])
+        key = tuple(row[: len(self.shared)])
         number = self.shapes.get(key)
         if number is None:
             number = self.shapes[key] = len(self.shapes)
