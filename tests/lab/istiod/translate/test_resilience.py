@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from meshlib.wait import NotYet, until
 from tests.lab.istiod.translate import objects as o
 from tests.lab.istiod.translate.cases_match import GATEWAY, OTHER, THIRD, rule, shop, uri
 from tests.lab.istiod.translate.rig import Ask, Rig
@@ -83,6 +84,14 @@ def test_an_endpoint_that_fails_is_ejected(rig: Rig) -> None:
     backend.fail_next = 2
     for _ in range(2):
         rig.check(Ask(status=503))
+
+    def ejected() -> None:
+        status, _, body = rig.send(Ask())
+        if (status, body) != (503, "no healthy upstream"):
+            raise NotYet(f"{status} {body[:80]}")
+
+    # Envoy's main thread ejects a moment after the worker has counted.
+    until(ejected, "the endpoint to be ejected", timeout_s=5, interval_s=0.01)
     before = len(backend.asked)
     rig.check(Ask(status=503, body="no healthy upstream"))
     assert len(backend.asked) == before
