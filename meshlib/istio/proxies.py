@@ -44,11 +44,15 @@ def ready(pod: Obj) -> str:
 
 
 def pods(cluster: Cluster, namespace: str, *, labels: str = "") -> pd.DataFrame:
-    """The pods of a namespace with their proxy: Pod, Ready, Sidecar, Proxy image, Service account,
-    Revision."""
+    """The pods of a namespace with their proxy; pods that are being deleted are left out.
+
+    One row a pod: Pod, Ready, Sidecar, Proxy image, Service account, Revision.
+    """
     rows = []
     for pod in cluster.list("pods", namespace, labels=labels):
         spec, meta = pod["spec"], pod["metadata"]
+        if "deletionTimestamp" in meta:
+            continue
         both = [*spec.get("initContainers", []), *spec["containers"]]
         image = next((each["image"] for each in both if each["name"] == CONTAINER), "")
         revision = meta.get("annotations", {}).get("istio.io/rev", "") or meta.get("labels", {}).get(
