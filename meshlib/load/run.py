@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,6 +99,14 @@ def execute(plan: Plan, *, progress: bool = False) -> LoadResult:
     """Run a plan. Raises `ParameterError` when it is wrong, before anything is sent."""
     checked(plan)
     folder = Path(tempfile.mkdtemp(prefix="meshlib-load-"))
+    try:
+        return _execute(plan, folder, progress)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _execute(plan: Plan, folder: Path, progress: bool) -> LoadResult:
     with _bar(plan) if progress else contextlib.nullcontext() as show:
         if plan.workers == 1:
             file = folder / "0.records"
