@@ -17,9 +17,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 import urllib3
-from kubernetes import client as kubernetes_client
 from kubernetes import config as kubernetes_config
-from kubernetes.stream import portforward
+from kubernetes.client.exceptions import ApiException
+from kubernetes.stream import ws_client
 
 from meshlib.errors import ClusterError
 
@@ -111,9 +111,7 @@ class Cluster:
         ):
             raise ClusterError(f"{method} {path}: this connection is read-only, nothing was sent")
         query = f"?{urlencode(params)}" if params else ""
-        headers = {"Accept": accept, "User-Agent": "meshlib"}
-        for setting in self.api.configuration.auth_settings().values():
-            headers[setting["key"]] = setting["value"]
+        headers = {"Accept": accept, "User-Agent": "meshlib", **self._credentials()}
         data = None
         if body is not None:
             headers["Content-Type"] = content_type
@@ -135,6 +133,9 @@ class Cluster:
                 fix=f"kubectl --kubeconfig {self.kubeconfig} --context {self.context} version",
             ) from cause
         return Answer(answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.data)
+
+    def _credentials(self) -> dict[str, str]:
+        return {each["key"]: each["value"] for each in self.api.configuration.auth_settings().values()}
 
     def call(self, method: str, path: str, **options: Any) -> Any:
         """One request whose answer must be 2xx, as JSON; `options` as in `send`."""
@@ -290,12 +291,12 @@ class Cluster:
 
     def pod_socket(self, pod: str, namespace: str, port: int) -> socket.socket:
         """A socket to a port of a pod, through the API server (what `kubectl port-forward` opens)."""
-        core = kubernetes_client.CoreV1Api(self.api)
+        url = f"{self.server}/api/v1/namespaces/{namespace}/pods/{pod}/portforward"
+        asked = {"query_params": [("ports", str(port))], "headers": self._credentials()}
         try:
-            forward = portforward(
-                core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port)
-            )
-        except (kubernetes_client.ApiException, OSError) as cause:
+            # not through CoreV1Api: its models take seconds to import
+            forward = ws_client.portforward_call(self.api.configuration, "GET", url, **asked)
+        except (ApiException, OSError) as cause:
             raise ClusterError(
                 f"port-forward to {namespace}/{pod}:{port} refused: {cause}",
                 fix=f"kubectl port-forward -n {namespace} {pod} {port}",
