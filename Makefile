@@ -21,9 +21,8 @@ check: dev ## ruff, mypy strict, import arrows, notebooks without outputs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lab: user ## JupyterLab on the notebooks, with the embedded cluster up
-	$(BIN)/meshlib lab up
-	$(BIN)/jupyter lab notebooks
+lab: user ## JupyterLab on a start page, with the embedded cluster up
+	$(BIN)/meshlib lab jupyter
 
 bench: $(VENV)/.user ## Print ratios against hey, wrk, h2load and json_normalize
 	$(BIN)/python -m benchmarks

@@ -5,7 +5,8 @@
     verdict()
 
 With `MESHLIB_RUN_DIR` and `MESHLIB_STEP` set every check is also appended to
-`$MESHLIB_RUN_DIR/checks/<step>.jsonl`.
+`$MESHLIB_RUN_DIR/checks/<step>.jsonl`.  On the embedded lab each verdict is also kept in the lab's home,
+`lessons/<step>.json`: that is how the start page of `make lab` knows how far its reader is.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from IPython import get_ipython
 from IPython.display import display
 
-from meshlib import show
+from meshlib import home, show
 from meshlib.errors import CheckFailed
+from meshlib.parameters import Config
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,9 @@ def verdict() -> None:
         raise CheckFailed("this checkpoint made no checks")
     rows = [(check.name, check.expected, check.observed, check.verdict) for check in done]
     display(show.table(pd.DataFrame(rows, columns=["Check", "Expected", "Observed", "Verdict"]), "checks"))
-    if failed := [check for check in done if not check.passed]:
+    failed = [check for check in done if not check.passed]
+    _keep_lesson(failed)
+    if failed:
         lines = [f"{check.name}: expected {check.expected}, observed {check.observed}" for check in failed]
         raise CheckFailed(f"{len(failed)} of {len(done)} checks failed\n" + "\n".join(lines))
 
@@ -129,6 +134,31 @@ def _record(check: Check) -> None:
     }
     with (folder / f"{step}.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")
+
+
+def _keep_lesson(failed: list[Check]) -> None:
+    """For the start page; Jupyter names the notebook in JPY_SESSION_NAME, the runner in MESHLIB_STEP."""
+    step = os.environ.get("MESHLIB_STEP") or Path(os.environ.get("JPY_SESSION_NAME", "")).stem
+    shell = get_ipython()
+    cfg = shell.user_ns.get("cfg") if shell is not None else None
+    if (
+        not isinstance(cfg, Config)
+        or getattr(cfg, "target", "") != "embedded"
+        or not home.lab_home().is_dir()
+    ):
+        return
+    if not re.fullmatch(r"\d\d_[a-z0-9_]+", step):
+        return
+    lesson = {
+        "step": step,
+        "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        "failed": [check.name for check in failed],
+        "parameters": cfg.as_dict(),
+    }
+    home.lessons().mkdir(mode=0o700, exist_ok=True)
+    beside = home.lessons() / f".{step}.{os.getpid()}"
+    beside.write_text(json.dumps(lesson) + "\n")
+    beside.replace(home.lessons() / f"{step}.json")
 
 
 def _words(value: object) -> str:

@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "schedule": ("meshlib.runbook.commands", "schedule", "Print a ready file that runs it every day."),
     "prune": ("meshlib.runbook.commands", "prune", "Delete old runs."),
     "parameters": ("meshlib.runbook.commands", "parameters", "Show every parameter."),
-    "lab": ("meshlib.lab.commands", "lab", "Start, stop and look at the embedded lab."),
+    "lab": ("meshlib.runbook.teaching", "lab", "Start, stop, look at and walk through the embedded lab."),
     "load": ("meshlib.load.commands", "load", "Send a measured load to the ingress."),
     "traces": ("meshlib.traces.commands", "traces", "Read traces and show where the time goes."),
 }

@@ -25,6 +25,11 @@ def lab_home() -> Path:
     return here / ".lab"
 
 
+def lessons() -> Path:
+    """Where the lab keeps, one JSON file a step, how the step's last checkpoint ended on it."""
+    return lab_home() / "lessons"
+
+
 def lab_kubeconfig() -> Path:
     """The path of the embedded lab's kubeconfig; it exists only while or after the lab has been up."""
     return lab_home() / "kubeconfig"

@@ -33,6 +33,7 @@ READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
 LOG = Path("logs") / "control-plane.log"
 LAST_LINES = 15
+FORGOTTEN = ("pods", "xds", "lessons")
 
 
 @dataclass
@@ -239,6 +240,16 @@ def reset(home: Path) -> None:
         )
     stop(home)
     shutil.rmtree(home)
+
+
+def forget(home: Path) -> None:
+    """Stop the lab and remove every object, but keep its address and credentials: open clients stay valid."""
+    home = home.expanduser().resolve()
+    stop(home)
+    for name in FORGOTTEN:
+        shutil.rmtree(home / name, ignore_errors=True)
+    for path in home.glob("state.db*"):
+        path.unlink()
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ HOME = click.option(
 
 @click.group()
 def lab() -> None:
-    """Start, stop and look at the embedded lab."""
+    """Start, stop, look at and walk through the embedded lab."""
 
 
 @lab.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,10 @@ class Step:
     def number(self) -> str:
         return self.name[:2]
 
+    def changed(self, values: Mapping[str, object]) -> list[str]:
+        """What it makes and leaves, as `kind namespace/name`, or in words, with the parameters' values."""
+        return [change.format_map(values) for change in self.changes]
+
 
 def discover(folder: Path) -> list[Step]:
     """Every `NN_name.ipynb` of `folder` in order, broken ones included with their `problems`."""
@@ -59,6 +64,8 @@ def read(path: Path) -> Step:
     spec = nb.metadata.get("kernelspec", {})
     own = nb.metadata.get("meshlib", {})
     declares, problems = _declared(nb.cells)
+    changes = tuple(own.get("changes", ()))
+    problems += [unknown(name) for name in _fields(changes) if name not in TABLE]
     return Step(
         name=path.stem,
         path=path,
@@ -66,11 +73,15 @@ def read(path: Path) -> Step:
         purpose=purpose,
         declares=declares,
         retries=int(own.get("retries", 0)),
-        changes=tuple(own.get("changes", ())),
+        changes=changes,
         kernel=spec.get("name", "python3"),
         language=spec.get("language", nb.metadata.get("language_info", {}).get("name", "python")),
         problems=tuple(f"{path.name}: {problem}" for problem in problems),
     )
+
+
+def _fields(changes: Iterable[str]) -> list[str]:
+    return [name for change in changes for _, name, _, _ in string.Formatter().parse(change) if name]
 
 
 def _with_problems(step: Step, problems: list[str]) -> Step:

@@ -26,6 +26,6 @@ def describe(request: Request) -> tuple[str, int]:
         lines += ["", f"{step.name}: {step.title}", f"  {step.purpose}"]
         own = [name for name in step.declares if name in given]
         lines += [f"  differs from the default: {', '.join(own)}"] if own else []
-        lines += [f"  changes: {change}" for change in step.changes]
+        lines += [f"  changes: {change}" for change in step.changed(values)]
         lines += [f"  may be tried {1 + step.retries} times"] if step.retries else []
     return "\n".join(lines) + f"\n\n{len(steps)} steps; nothing was run\n", 0
