@@ -58,8 +58,9 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list
     return figure, list(axes)
 
 
-def shares(table: pd.DataFrame) -> Chart:
-    """Measured shares with their intervals; takes the table of `sampling.table`."""
+def shares(table: pd.DataFrame, *, what: str = "traced requests") -> Chart:
+    """Measured shares of `what` with their intervals; takes the table of `sampling.table` or
+    `canary.table`."""
     figure, (axes,) = _figure(7, 0.7 + 0.5 * len(table))
     places = np.arange(len(table))[::-1]
     low, high = table["Share (%)"] - table["From (%)"], table["To (%)"] - table["Share (%)"]
@@ -72,9 +73,9 @@ def shares(table: pd.DataFrame) -> Chart:
         )
     axes.set_xlim(-6, 106)
     axes.set_ylim(-0.5, len(table) - 0.3)
-    axes.set_xlabel("traced requests (%), with 95 % interval")
+    axes.set_xlabel(f"{what} (%), with 95 % interval")
     parts = [f"{row[0]}: {row[3]:g} % of {row[1]}" for row in table.itertuples(index=False)]
-    return Chart(figure, f"Measured share of traced requests. {'; '.join(parts)}.", table, "figure-shares")
+    return Chart(figure, f"Measured share of {what}. {'; '.join(parts)}.", table, "figure-shares")
 
 
 def latencies(spans: pd.DataFrame, *, by: str = "service") -> Chart:

@@ -96,12 +96,13 @@ def fetch(
     url: str,
     *,
     address: str = "",
+    method: str = "GET",
     cacert: Path | str | None = None,
     headers: Mapping[str, str] | None = None,
     follow: bool = False,
     timeout_s: float = 10.0,
 ) -> Evidence:
-    """GET `url`, connecting to `address` (`host` or `host:port`) instead of resolving its name.
+    """GET `url` (or `method`, without a body), connecting to `address` instead of resolving its name.
 
     `cacert` is the only trusted root (a PEM file; without it the system's roots).  Failures come back as
     evidence: `error` holds curl's own words, `error_code` its number (60: certificate refused).
@@ -109,6 +110,8 @@ def fetch(
     body, received, log = io.BytesIO(), [], []
     curl = pycurl.Curl()
     curl.setopt(pycurl.URL, url)
+    if method != "GET":
+        curl.setopt(pycurl.CUSTOMREQUEST, method)
     curl.setopt(pycurl.USERAGENT, "meshlib-probe")
     curl.setopt(pycurl.TIMEOUT_MS, int(timeout_s * 1000))
     curl.setopt(pycurl.NOSIGNAL, 1)

@@ -4,6 +4,7 @@ there."""
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from meshlib import wait
@@ -28,16 +29,29 @@ def until_status(
 
     Raises `WaitTimeout` with the last answer.
     """
+    what = f"HTTP {status} for {path} through the gateway"
+    ask, holds = (lambda: site.get(path)), (lambda seen: bool(seen.status == status))
+    return until(ask, holds, what, started=started, timeout_s=timeout_s)
+
+
+def until(
+    ask: Callable[[], Evidence],
+    holds: Callable[[Evidence], bool],
+    what: str,
+    *,
+    started: float | None = None,
+    timeout_s: float = 30.0,
+) -> Convergence:
+    """Ask until the evidence is as wanted; `started` as above.  Raises `WaitTimeout` with the last answer."""
     begin = time.monotonic() if started is None else started
     tries = 0
 
     def probe() -> Convergence:
         nonlocal tries
         tries += 1
-        evidence = site.get(path)
-        if evidence.status != status:
+        evidence = ask()
+        if not holds(evidence):
             raise wait.NotYet(evidence.outcome)
         return Convergence((time.monotonic() - begin) * 1000, tries, evidence)
 
-    what = f"HTTP {status} for {path} through the gateway"
     return wait.until(probe, what, timeout_s=timeout_s, interval_s=0.002, max_interval_s=0.2)

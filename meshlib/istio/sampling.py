@@ -52,7 +52,8 @@ def wilson(hits: int, tries: int, z: float = Z95) -> tuple[float, float]:
     share = hits / tries
     centre = (share + z * z / (2 * tries)) / (1 + z * z / tries)
     half = z / (1 + z * z / tries) * math.sqrt(share * (1 - share) / tries + z * z / (4 * tries * tries))
-    return max(0.0, 100 * (centre - half)), min(100.0, 100 * (centre + half))
+    low, high = 100 * (centre - half), 100 * (centre + half)
+    return 0.0 if hits == 0 else max(0.0, low), 100.0 if hits == tries else min(100.0, high)
 
 
 def band(percent: float, sent: int) -> tuple[float, float]:
