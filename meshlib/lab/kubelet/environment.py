@@ -145,5 +145,21 @@ def service_variables(services: Iterable[Obj]) -> dict[str, str]:
     return variables
 
 
+def hosts(services: Iterable[Obj], namespace: str) -> str:
+    """The names of all Services with a ClusterIP, as a pod of `namespace` may write them, in the form of
+    /etc/hosts.
+    """
+    lines = []
+    for service in services:
+        meta, address = service["metadata"], service["spec"].get("clusterIP")
+        if not address or address == "None":
+            continue
+        short = f"{meta['name']}.{meta['namespace']}"
+        names = [f"{short}.svc.cluster.local", f"{short}.svc", short]
+        own = [meta["name"]] if meta["namespace"] == namespace else []
+        lines.append(" ".join([address, *names, *own]))
+    return "".join(f"{line}\n" for line in lines)
+
+
 def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

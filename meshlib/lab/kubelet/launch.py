@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -110,9 +111,32 @@ def _curl(launch: Launch, program: Program) -> Command:
     """As the image's entry point does: options and URLs are curl's, anything else is a command of its own."""
     args = launch.arguments or ["--help"]
     argv = ["curl", *args] if args[0].startswith("-") or "://" in args[0] else args
-    if shutil.which(argv[0]) is None:
-        raise LaunchProblem(f"{argv[0]} is not installed on this machine, and the embedded lab brings none")
-    return Command(argv, program.env)
+    return Command([_found(argv[0], _path(launch, program)), *argv[1:]], program.env)
+
+
+def _path(launch: Launch, program: Program) -> str:
+    """Where commands are looked for; with the image of curl, in a folder with a `curl` of ours first."""
+    path = os.environ.get("PATH", os.defpath)
+    if program.name != "curl":
+        return path
+    made = module("meshlib.lab.programs.curl")(launch, program)
+    words = " ".join(shlex.quote(each) for each in made.argv[:3])
+    folder = launch.folder / "bin"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    file = folder / "curl"
+    paths = shlex.quote(made.env["PYTHONPATH"])
+    file.write_text(f'#!/bin/sh\nPYTHONPATH={paths} exec {words} "$@"\n')
+    file.chmod(0o700)
+    return f"{folder}{os.pathsep}{path}"
+
+
+def _found(name: str, path: str) -> str:
+    if (found := shutil.which(name, path=path)) is None:
+        raise LaunchProblem(
+            f'exec: "{name}": executable file not found in $PATH (an image of the embedded lab has no '
+            "files: commands are looked for on this machine)"
+        )
+    return found
 
 
 def _own_command(launch: Launch, program: Program) -> Command:
@@ -144,16 +168,12 @@ def command(launch: Launch, program: Program) -> Command:
     The environment is what the system needs (`INHERITED`), then the program's, the lab's and the
     container's own.
     """
+    path = _path(launch, program)
     if own := [expand(each, launch.env) for each in launch.container.get("command") or []]:
-        if shutil.which(own[0]) is None:
-            raise LaunchProblem(
-                f'exec: "{own[0]}": executable file not found in $PATH (an image of the embedded lab has no '
-                "files: `command` is looked for on this machine)"
-            )
-        built = Command([*own, *launch.arguments], program.env)
+        built = Command([_found(own[0], path), *own[1:], *launch.arguments], program.env)
     else:
         built = BUILDERS[program.name](launch, program)
-    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ} | {"PATH": path}
     lab = {
         "HOST": launch.host,
         "PORT": str(launch.first_port),

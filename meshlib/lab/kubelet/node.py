@@ -59,8 +59,9 @@ class Kubelet:
         """
         worker = self.workers.get(pod["metadata"]["uid"])
         runner = worker.runners.get(container) if worker else None
-        if runner is None or runner.process is None:
+        if worker is None or runner is None or runner.process is None:
             raise StatusError(400, "BadRequest", f'container "{container}" is not running')
+        worker.sandbox.write_hosts()
         return await runner.execute(argv)
 
     # -- pods

@@ -74,6 +74,7 @@ class Sandbox:
         namespace = pod["metadata"]["namespace"]
         lookup = self.context.lookup(namespace)
         mounts = volumes.mounts(container, self._volumes)
+        self.write_hosts()
         behind = self._behind_proxy(container)
         base = self._base_environment(behind)
         env = environment.resolve(pod, container, lookup, base, self.context.capacity)
@@ -88,6 +89,11 @@ class Sandbox:
             xds=self.context.xds_folder(self.uid),
         )
 
+    def write_hosts(self) -> None:
+        """Bring the file of MESHLIB_HOSTS up to date: the names of Services, for programs that read it."""
+        text = environment.hosts(self.context.registry.list("services"), self.pod["metadata"]["namespace"])
+        (self.folder / "hosts").write_text(text)
+
     def _behind_proxy(self, container: Obj) -> bool:
         return "sidecar" in podspec.roles(self.pod) and not podspec.proxy_role(container)
 
@@ -97,6 +103,7 @@ class Sandbox:
             "HOSTNAME": meta["name"],
             "POD_IP": self.address,
             "KUBECONFIG": str(self.folder / "serviceaccount" / "kubeconfig"),
+            "MESHLIB_HOSTS": str(self.folder / "hosts"),
         }
         if self.pod["spec"].get("enableServiceLinks", True):
             base |= environment.service_variables(self.context.registry.list("services", meta["namespace"]))
