@@ -149,6 +149,12 @@ class Config:
     image: str = _p(
         "docker.io/helenwami/gohttpserver:v1.3", "workload", "Image of the HTTP server", pattern=IMAGE
     )
+    client_image: str = _p(
+        "docker.io/curlimages/curl:8.17.0",
+        "workload",
+        "Image of clients in the cluster, with curl",
+        pattern=IMAGE,
+    )
     replicas: int = _p(2, "workload", "Pods of the HTTP server", unit="pods", low=1, high=20)
     greeting: str = _p("Welcome to gohttpserver", "workload", "What the mounted ConfigMap greets with")
     service_port: int = _p(80, "workload", "Port of the Service", low=1, high=65535)

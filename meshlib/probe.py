@@ -24,6 +24,7 @@ import pycurl
 from meshlib import tls
 
 HTTP_VERSIONS = {pycurl.CURL_HTTP_VERSION_1_0: "1.0", pycurl.CURL_HTTP_VERSION_1_1: "1.1", 3: "2", 30: "3"}
+TLS_MAX = {"1.2": pycurl.SSLVERSION_MAX_TLSv1_2, "1.3": pycurl.SSLVERSION_MAX_TLSv1_3}
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -101,10 +102,15 @@ def fetch(
     headers: Mapping[str, str] | None = None,
     follow: bool = False,
     timeout_s: float = 10.0,
+    tls_max: str = "",
+    ciphers: str = "",
+    client: tls.Pair | None = None,
 ) -> Evidence:
     """GET `url` (or `method`, without a body), connecting to `address` instead of resolving its name.
 
-    `cacert` is the only trusted root (a PEM file; without it the system's roots).  Failures come back as
+    `cacert` is the only trusted root (a PEM file; without it the system's roots).  To play another client:
+    `tls_max` is the newest version that it speaks (`1.2`), `ciphers` its list for TLS 1.2 in OpenSSL's names,
+    `client` its own certificate.  Failures come back as
     evidence: `error` holds curl's own words, `error_code` its number (60: certificate refused).
     """
     body, received, log = io.BytesIO(), [], []
@@ -130,6 +136,13 @@ def fetch(
         curl.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in headers.items()])
     if cacert is not None:
         curl.setopt(pycurl.CAINFO, str(cacert))
+    if tls_max:
+        curl.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2 | TLS_MAX[tls_max])
+    if ciphers:
+        curl.setopt(pycurl.SSL_CIPHER_LIST, ciphers)
+    if client is not None:
+        curl.setopt(pycurl.SSLCERT_BLOB, client.certificate.encode())
+        curl.setopt(pycurl.SSLKEY_BLOB, client.key.encode())
     if address:
         curl.setopt(pycurl.CONNECT_TO, [connect_to(url, address)])
     error, code = "", 0

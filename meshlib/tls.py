@@ -42,20 +42,40 @@ def authority(name: str, days: int) -> Pair:
     return _finish(builder, key, key)
 
 
-def leaf(issuer: Pair, hosts: Sequence[str], days: int) -> Pair:
-    """A server certificate for `hosts` (DNS names, wildcards allowed), signed by `issuer`."""
+def leaf(issuer: Pair, hosts: Sequence[str], days: float, *, age_days: float = 0.0) -> Pair:
+    """A server certificate for `hosts` (DNS names, wildcards allowed), signed by `issuer`.
+
+    It ends in `days` from now and began `age_days` ago; negative `days` make one that has expired.
+    """
+    names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
+    return _signed(issuer, hosts[0], names, ExtendedKeyUsageOID.SERVER_AUTH, days, age_days)
+
+
+def client(issuer: Pair, name: str, days: float) -> Pair:
+    """A client certificate for `name`, signed by `issuer`."""
+    names = x509.SubjectAlternativeName([x509.DNSName(name)])
+    return _signed(issuer, name, names, ExtendedKeyUsageOID.CLIENT_AUTH, days, 0.0)
+
+
+def _signed(
+    issuer: Pair,
+    subject_name: str,
+    names: x509.SubjectAlternativeName,
+    purpose: x509.ObjectIdentifier,
+    days: float,
+    age_days: float,
+) -> Pair:
     ca = x509.load_pem_x509_certificate(issuer.certificate.encode())
     ca_key = serialization.load_pem_private_key(issuer.key.encode(), password=None)
     if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
         raise TypeError("the issuer's key is not an elliptic-curve key")
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0])])
-    builder = _start(subject, ca.subject, key.public_key(), days)
-    names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject_name)])
+    builder = _start(subject, ca.subject, key.public_key(), days, age_days)
     builder = builder.add_extension(names, critical=False)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_usage(sign_certificates=False), critical=True)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
     builder = builder.add_extension(
         x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
     )
@@ -74,7 +94,11 @@ def common_name_only(common_name: str, days: int, *, organization: str = "") -> 
 
 
 def _start(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    days: float,
+    age_days: float = 0.0,
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
@@ -83,7 +107,9 @@ def _start(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))  # clocks of clients differ a little
+        .not_valid_before(
+            now - datetime.timedelta(days=age_days, minutes=5)
+        )  # clocks of clients differ a little
         .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )

@@ -51,7 +51,7 @@ def service_account(name: str, namespace: str) -> Obj:
 
 def tls_secret(name: str, namespace: str, certificate: str, key: str) -> Obj:
     """A kubernetes.io/tls Secret from PEM texts; it belongs into the namespace of the gateway's pods."""
-    data = {"tls.crt": _b64(certificate), "tls.key": _b64(key)}
+    data = encoded({"tls.crt": certificate, "tls.key": key})
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -61,8 +61,9 @@ def tls_secret(name: str, namespace: str, certificate: str, key: str) -> Obj:
     }
 
 
-def _b64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
+def encoded(data: Mapping[str, str]) -> dict[str, str]:
+    """Texts as the `data` of a Secret holds them."""
+    return {key: base64.b64encode(text.encode()).decode() for key, text in data.items()}
 
 
 def deployment(

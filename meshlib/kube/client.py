@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,15 @@ class Answer:
     def json(self) -> Any:
         """The body as JSON; an empty body is an empty object."""
         return json.loads(self.body) if self.body else {}
+
+
+@dataclass(frozen=True)
+class Executed:
+    """How a command in a container ended: exit code and output."""
+
+    code: int
+    out: str
+    err: str
 
 
 @dataclass(frozen=True)
@@ -289,12 +298,41 @@ class Cluster:
             raise _refused("GET", path, answer)
         return answer.body.decode(errors="replace")
 
+    def execute(
+        self, pod: str, namespace: str, argv: Sequence[str], *, container: str, timeout_s: float = 30.0
+    ) -> Executed:
+        """Run a command in a container (`kubectl exec`), without stdin; any exit code is a result.
+
+        Raises `ClusterError` where the command cannot be started or does not end in time.
+        """
+        where = f"{namespace}/{pod}, container {container}"
+        if self.read_only:
+            raise ClusterError(f"exec in {where}: this connection is read-only, nothing was sent")
+        fix = f"kubectl exec -n {namespace} {pod} -c {container} -- {argv[0]}"
+        url = f"{self.server}/api/v1/namespaces/{namespace}/pods/{pod}/exec"
+        query = [("container", container), ("stdout", "true"), ("stderr", "true"), ("command", list(argv))]
+        asked = {"query_params": query, "headers": self._credentials(), "_preload_content": False}
+        try:
+            # not through CoreV1Api: its models take seconds to import
+            told = ws_client.websocket_call(self.api.configuration, "GET", url, **asked)
+        except (ApiException, OSError) as cause:
+            raise ClusterError(f"exec in {where} refused: {cause}", fix=fix) from cause
+        told.run_forever(timeout=timeout_s)
+        if told.is_open():
+            told.close()
+            raise ClusterError(f"exec in {where}: no end within {timeout_s:g} s", fix=fix)
+        try:
+            return Executed(int(told.returncode), told.read_stdout(), told.read_stderr())
+        except (TypeError, ValueError, KeyError) as cause:
+            raise ClusterError(
+                f"exec in {where}: the connection ended without an exit code", fix=fix
+            ) from cause
+
     def pod_socket(self, pod: str, namespace: str, port: int) -> socket.socket:
         """A socket to a port of a pod, through the API server (what `kubectl port-forward` opens)."""
         url = f"{self.server}/api/v1/namespaces/{namespace}/pods/{pod}/portforward"
         asked = {"query_params": [("ports", str(port))], "headers": self._credentials()}
         try:
-            # not through CoreV1Api: its models take seconds to import
             forward = ws_client.portforward_call(self.api.configuration, "GET", url, **asked)
         except (ApiException, OSError) as cause:
             raise ClusterError(

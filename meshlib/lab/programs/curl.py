@@ -151,6 +151,7 @@ def setup(curl: pycurl.Curl, options: Options, url: str, hosts: Mapping[str, str
     if "globoff" not in flags and re.search(r"[{}]|\[(?![0-9a-fA-F:.]+\])", url):
         raise Usage("(3) URL globbing is not there in the embedded lab: name each URL, or use -g", MALFORMED)
     put(pycurl.URL, url)
+    put(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     put(pycurl.NOSIGNAL, 1)
     put(pycurl.USERAGENT, values.get("user-agent", f"curl/{pycurl.version_info()[1]}"))
     put(pycurl.HTTPHEADER, options.lists.get("header", []))
