@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "prune": ("meshlib.runbook.commands", "prune", "Delete old runs."),
     "parameters": ("meshlib.runbook.commands", "parameters", "Show every parameter."),
     "lab": ("meshlib.runbook.teaching", "lab", "Start, stop, look at and walk through the embedded lab."),
+    "diagnose": ("meshlib.istio.commands", "diagnose", "Say what is wrong with the ingress, and the fix."),
     "load": ("meshlib.load.commands", "load", "Send a measured load to the ingress."),
     "traces": ("meshlib.traces.commands", "traces", "Read traces and show where the time goes."),
 }

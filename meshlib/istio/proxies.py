@@ -14,6 +14,7 @@ from meshlib.kube.client import Cluster, Obj
 from meshlib.probe import fetch
 
 ADMIN_PORT = 15000
+DEBUG_PORT = 15014
 CONTAINER = "istio-proxy"
 IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName")
 
@@ -145,3 +146,62 @@ def admin(cluster: Cluster, namespace: str, pod: str, path: str) -> Any:
     if answer.headers.get("content-type", "").startswith("application/json"):
         return json.loads(answer.body)
     return answer.text
+
+
+SYNCED_TYPES = {"CDS": "cluster", "LDS": "listener", "EDS": "endpoint", "RDS": "route"}
+
+
+def syncz(cluster: Cluster, root: str = "istio-system") -> list[Obj]:
+    """istiod's /debug/syncz: one entry a proxy, from every istiod that runs.
+
+    Raises `ClusterError` when no istiod runs or none answers.
+    """
+    running = cluster.list("pods", root, labels="app=istiod", fields="status.phase=Running")
+    if not running:
+        raise ClusterError(f"no istiod runs in {root}", fix=f"kubectl get pods -n {root} -l app=istiod")
+    entries: list[Obj] = []
+    for pod in running:
+        name = pod["metadata"]["name"]
+        with proxy.forward(cluster, root, name, DEBUG_PORT) as address:
+            answer = fetch(f"http://{address}/debug/syncz")
+        if answer.status != 200:
+            raise ClusterError(
+                f"{root}/{name} answered {answer.outcome} to /debug/syncz",
+                fix=f"kubectl port-forward -n {root} {name} {DEBUG_PORT}",
+            )
+        entries += [{**each, "istiod": name} for each in json.loads(answer.body) or []]
+    return entries
+
+
+def stale(entry: Obj) -> list[str]:
+    """The xDS types of a syncz entry that the proxy was sent and has not taken."""
+    return [kind for kind, word in SYNCED_TYPES.items() if _sync_state(entry, word).startswith("STALE")]
+
+
+def _sync_state(entry: Obj, word: str) -> str:
+    sent, acked = entry.get(f"{word}_sent"), entry.get(f"{word}_acked")
+    if not sent:
+        return "NOT SENT"
+    if not acked:
+        return "STALE (Never Acknowledged)"
+    return "SYNCED" if sent == acked else "STALE"
+
+
+def status(cluster: Cluster, root: str = "istio-system") -> pd.DataFrame:
+    """`istioctl proxy-status` (the columns of 1.19): NAME, CLUSTER, CDS, LDS, EDS, RDS, ISTIOD, VERSION."""
+    return status_table(syncz(cluster, root))
+
+
+def status_table(entries: list[Obj]) -> pd.DataFrame:
+    """Pure: the table of `status`."""
+    rows = [
+        (
+            each["proxy"],
+            each.get("cluster_id", ""),
+            *(_sync_state(each, word) for word in SYNCED_TYPES.values()),
+            each.get("istiod", ""),
+            each.get("istio_version", ""),
+        )
+        for each in sorted(entries, key=lambda each: str(each["proxy"]))
+    ]
+    return pd.DataFrame(rows, columns=["NAME", "CLUSTER", *SYNCED_TYPES, "ISTIOD", "VERSION"])
