@@ -24,7 +24,7 @@ check: dev ## ruff, mypy strict, import arrows, notebooks without outputs
 lab: user ## JupyterLab on a start page, with the embedded cluster up
 	$(BIN)/meshlib lab jupyter
 
-bench: $(VENV)/.user ## Print ratios against hey, wrk, h2load and json_normalize
+bench: user ## Print ratios against hey, wrk, h2load and json_normalize
 	$(BIN)/python -m benchmarks
 
 clean: ## Remove the environment, the lab's state and caches (not outputs/)
