@@ -1,4 +1,4 @@
-"""The whole runbook, as `make run` runs it: every notebook, headless, on a cluster of its own with real Envoy."""
+"""The whole runbook as `make run` runs it: every notebook, headless, on a cluster of its own."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ def test_the_report_opens_from_disk(run: Run) -> None:
 
 def test_no_process_is_left(run: Run) -> None:
     home = run.read("manifest.json")["target"]["home"]
-    left = [each.info for each in psutil.process_iter(["pid", "cmdline"]) if home in str(each.info["cmdline"])]
+    running = [each.info for each in psutil.process_iter(["pid", "cmdline"])]
+    left = [info for info in running if home in str(info["cmdline"])]
     assert left == []
     assert not Path(home).exists()
