@@ -213,3 +213,27 @@ def stacked(table: pd.DataFrame, parts: Sequence[str], *, label: str, title: str
         for row in table.to_dict("records")
     ]
     return Chart(figure, f"{title}. {'; '.join(bars)}.", table[[label, *parts]].round(3), name)
+
+
+def sweep(table: pd.DataFrame, *, rate: str, lines: Sequence[str], bend: float = 0) -> Chart:
+    """Latencies (the columns `lines`, ms, log scale) against the column `rate` (requests/s); a mark where
+    the curve bends."""
+    figure, (axes,) = _figure(10, 3.6)
+    markers = ("o", "s", "^", "D")
+    for number, name in enumerate(lines):
+        look: dict[str, Any] = {"color": COLOURS[number % 7], "linestyle": STYLES[number % 4]}
+        axes.plot(table[rate], table[name].clip(lower=0.01), marker=markers[number % 4], label=name, **look)
+    if bend:
+        axes.axvline(bend, color="#555555", linewidth=1, linestyle=":", label=f"bends at {bend:,.0f}/s")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xlim(left=0)
+    axes.set_xlabel(f"requests/s, {rate.split(' (')[0].lower()}")
+    axes.set_ylabel("latency (ms)")
+    figure.legend(frameon=False, fontsize=8, ncols=len(lines) + 1, loc="outside lower center")
+    points = [
+        f"{row[rate]:,.0f}/s: " + ", ".join(f"{name.split(' (')[0]} {row[name]:.2f} ms" for name in lines)
+        for row in table.to_dict("records")
+    ]
+    where = f" It bends at {bend:,.0f} requests per second." if bend else " It does not bend."
+    return Chart(figure, f"Latency against the rate. {'; '.join(points)}.{where}", table, "figure-sweep")

@@ -53,3 +53,12 @@ def test_a_chart_shows_png_with_alt_text_and_its_table(capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     assert "at first: 0 % of 2000" in shown
     assert "The figure's data as a table" in shown
+
+
+def test_a_sweep_says_where_it_bends() -> None:
+    table = pd.DataFrame({"Asked (1/s)": [100, 200], "p50 (ms)": [1.0, 2.0], "p99 (ms)": [2.0, 30.0]})
+    chart = charts.sweep(table, rate="Asked (1/s)", lines=["p50 (ms)", "p99 (ms)"], bend=200)
+    assert "200/s: p50 2.00 ms, p99 30.00 ms" in chart.alt
+    assert chart.alt.endswith("It bends at 200 requests per second.")
+    flat = charts.sweep(table, rate="Asked (1/s)", lines=["p50 (ms)"])
+    assert flat.alt.endswith("It does not bend.")

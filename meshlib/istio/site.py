@@ -54,6 +54,30 @@ class Site:
         return f"curl -v --cacert ca.crt --resolve {self.resolve}{more} {self.url(path)}"
 
 
+def pod_address(cluster: Cluster, cfg: Config, path: str) -> tuple[str, str]:
+    """(`ip:port`, "") of a ready pod of the HTTP server that answers `path` with 200 from here, in plain
+    HTTP and past the gateway, else ("", why not).
+
+    Addresses are those of the Service's EndpointSlices.  A port-forward is no such way: it goes through the
+    API server, which would be measured instead.
+    """
+    labels = f"kubernetes.io/service-name={cfg.app}"
+    reasons = []
+    for part in cluster.list("endpointslices.discovery.k8s.io", cfg.namespace, labels=labels):
+        for endpoint in part.get("endpoints") or []:
+            if (endpoint.get("conditions") or {}).get("ready") is False:
+                continue
+            address = f"{endpoint['addresses'][0]}:{part['ports'][0]['port']}"
+            if reason := ingress.answers(address):
+                reasons.append(f"{address}: {reason}")
+                continue
+            seen = fetch(f"http://{address}{path}", address=address)
+            if seen.status == 200:
+                return address, ""
+            reasons.append(f"{address}: {seen.outcome}")
+    return "", "; ".join(reasons) or f"the Service {cfg.app} has no ready endpoint"
+
+
 def visit(cluster: Cluster, cfg: Config) -> Site:
     """The site that the parameters name.  Raises `ClusterError` or `WaitTimeout` where it cannot be
     reached."""

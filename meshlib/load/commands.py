@@ -43,7 +43,9 @@ from meshlib.load.run import run
 @click.option(
     "--resolve", multiple=True, metavar="HOST:PORT:ADDR", help="Address to use for a host and port."
 )
-@click.option("--no-keepalive", is_flag=True, help="A new connection for every request.")
+@click.option(
+    "--no-keepalive", is_flag=True, help="A new connection and a whole TLS handshake for every request."
+)
 @click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds for one request.")
 @click.option("--trace", type=click.Choice(["none", "w3c", "b3", "both"]), default="none", show_default=True)
 @click.option(

@@ -46,6 +46,7 @@ def handle(plan: Plan) -> pycurl.Curl:
     if not plan.keepalive:
         put(pycurl.FRESH_CONNECT, 1)
         put(pycurl.FORBID_REUSE, 1)
+        put(pycurl.SSL_SESSIONID_CACHE, 0)  # a whole handshake each, as a client that was never here makes
     return made
 
 
