@@ -11,6 +11,8 @@ from meshlib import wait
 from meshlib.istio.site import Site
 from meshlib.probe import Evidence
 
+STREAK = 10
+
 
 @dataclass(frozen=True)
 class Convergence:
@@ -31,7 +33,7 @@ def until_status(
     """
     what = f"HTTP {status} for {path} through the gateway"
     ask, holds = (lambda: site.get(path)), (lambda seen: bool(seen.status == status))
-    return until(ask, holds, what, started=started, timeout_s=timeout_s)
+    return until(ask, holds, what, started=started, timeout_s=timeout_s, streak=1)
 
 
 def until(
@@ -41,17 +43,29 @@ def until(
     *,
     started: float | None = None,
     timeout_s: float = 30.0,
+    streak: int = STREAK,
 ) -> Convergence:
-    """Ask until the evidence is as wanted; `started` as above.  Raises `WaitTimeout` with the last answer."""
+    """Ask until the evidence is as wanted `streak` times in a row; `ms` is when the row began.
+
+    A single good answer proves little after a listener has changed: an Envoy's worker threads take it up one
+    after the other, and a connection that was open before serves one more request by the old rules.  Raises
+    `WaitTimeout` with the last answer.
+    """
     begin = time.monotonic() if started is None else started
-    tries = 0
+    tries, row, since = 0, 0, 0.0
 
     def probe() -> Convergence:
-        nonlocal tries
-        tries += 1
-        evidence = ask()
-        if not holds(evidence):
-            raise wait.NotYet(evidence.outcome)
-        return Convergence((time.monotonic() - begin) * 1000, tries, evidence)
+        nonlocal tries, row, since
+        while True:
+            tries += 1
+            evidence = ask()
+            if not holds(evidence):
+                row = 0
+                raise wait.NotYet(evidence.outcome)
+            row += 1
+            if row == 1:
+                since = time.monotonic()
+            if row >= streak:
+                return Convergence((since - begin) * 1000, tries, evidence)
 
     return wait.until(probe, what, timeout_s=timeout_s, interval_s=0.002, max_interval_s=0.2)

@@ -58,8 +58,8 @@ def lifetime(now_s: float, seconds: float) -> dict[str, int]:
 
 
 def bearer(token: str) -> dict[str, str]:
-    """The request header that carries a token."""
-    return {"authorization": f"Bearer {token}"}
+    """The request header that carries a token; none for no token."""
+    return {} if not token else {"authorization": f"Bearer {token}"}
 
 
 def _b64(data: bytes) -> str:

@@ -35,9 +35,9 @@ def host(cfg: Config) -> str:
     return f"ledger.{cfg.host}"
 
 
-def url(cfg: Config, path: str) -> str:
+def server(cfg: Config) -> str:
     """The protected server as pods of the cluster name it."""
-    return f"http://{LEDGER}.{cfg.namespace}.svc.cluster.local{path}"
+    return f"http://{LEDGER}.{cfg.namespace}.svc.cluster.local"
 
 
 def place(cfg: Config) -> list[Obj]:

@@ -20,13 +20,19 @@ from meshlib.istio.callers import Answer
     ],
 )
 def test_parsed(out: str, code: int, err: str, answer: Answer) -> None:
-    assert callers.parsed(out, code, err) == answer
+    assert callers.parsed(out, code, err) == [answer]
 
 
-def test_outcome() -> None:
-    assert Answer(200, 0, 1.0, "", "long body").outcome == "200"
-    assert Answer(403, 0, 1.0, "", "RBAC: access denied\n").outcome == "403 RBAC: access denied"
-    assert Answer(0, 7, 1.0, "refused", "").outcome == "curl: (7) refused"
+def test_each_url_has_its_answer() -> None:
+    out = "ok\n\n#answer 200 0 0.001000 \n\n#answer 404 0 0.002000 \n"
+    assert [(each.status, each.text) for each in callers.parsed(out, 0, "")] == [(200, "ok\n"), (404, "")]
+
+
+def test_said() -> None:
+    assert callers.said(Answer(200, 0, 1.0, "", "long body")) == "200"
+    assert callers.said(Answer(403, 0, 1.0, "", "RBAC: access denied\n")) == "403 RBAC: access denied"
+    assert callers.said(Answer(404, 0, 1.0, "", "")) == "404"
+    assert callers.said(Answer(0, 7, 1.0, "refused", "")) == "curl: (7) refused"
 
 
 @pytest.mark.parametrize("sidecar", [True, False])

@@ -50,3 +50,4 @@ def test_the_key_is_not_in_the_repr() -> None:
     assert "key-1" in shown
     assert "RSA" not in shown
     assert jwt.bearer("a.b.c") == {"authorization": "Bearer a.b.c"}
+    assert jwt.bearer("") == {}
