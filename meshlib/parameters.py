@@ -29,6 +29,8 @@ IMAGE = r"[^\s:@]+(:\d+)?(/[^\s:@]+)*:[\w][\w.-]*(@sha256:[0-9a-f]{64})?"
 ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*|"
 RUN_ID = r"[A-Za-z0-9._-]*"
 URL_PATH = r"/[^\s]*"
+BASE_URL = r"(https?://[^\s?#]+)?"
+NAMESPACES = r"([-a-z0-9*]+(, ?[-a-z0-9*]+)*)?"
 PATTERNS = {
     DNS_LABEL: "a DNS label: lower-case letters, digits and '-', at most 63",
     DNS_NAME: "a DNS name in lower case",
@@ -36,6 +38,8 @@ PATTERNS = {
     ENV_NAME: "the name of an environment variable, or empty",
     RUN_ID: "letters, digits, '.', '_' and '-'",
     IMAGE: "an image with a tag",
+    BASE_URL: "an http or https URL, or empty",
+    NAMESPACES: "names of namespaces with commas between, or empty",
     URL_PATH: "a path that starts with '/'",
 }
 
@@ -131,6 +135,12 @@ class Config:
     kubeconfig: str = _p("", "cluster", "Path of the kubeconfig; empty means $KUBECONFIG or ~/.kube/config")
     context: str = _p("", "cluster", "Context of the kubeconfig; must be named for a real cluster")
     confirm_context: str = _p("", "cluster", "The context once more: consent to write to a real cluster")
+    write_namespaces: str = _p(
+        "",
+        "cluster",
+        "Namespaces that may be written, with commas between, * as in a shell; empty: any",
+        pattern=NAMESPACES,
+    )
     read_only: bool = _p(False, "cluster", "Observe only; every write is refused before it is sent")
     timeout_s: float = _p(120.0, "cluster", "How long one wait may take", unit="seconds", low=1, high=3600)
 
@@ -141,6 +151,15 @@ class Config:
         "istio",
         "How Istio gets in; auto takes what the target offers",
         choices=("auto", "manifest", "istioctl", "helm", "existing"),
+    )
+    istio_upgrade: bool = _p(
+        False, "istio", "Change the version of an Istio that this project installed; never done unasked"
+    )
+    istio_mirror: str = _p(
+        "",
+        "istio",
+        "Base URL of the releases that istioctl is fetched from; empty: the publisher's",
+        pattern=BASE_URL,
     )
     istio_namespace: str = _p("istio-system", "istio", "Namespace of the control plane", pattern=DNS_LABEL)
 

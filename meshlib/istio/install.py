@@ -47,7 +47,30 @@ def installed(cluster: Cluster, namespace: str) -> pd.DataFrame:
         )
         for each in found
     ]
+    if not rows:
+        rows = [(name, "", "", "managed") for name in _managed(cluster)]
     return pd.DataFrame(rows, columns=["Revision", "Version", "Deployment", "Installed by"])
+
+
+def control_planes(cluster: Cluster, namespace: str) -> list[dict[str, str]]:
+    """The rows of `installed` as dictionaries."""
+    return [
+        {str(key): str(value) for key, value in row.items()}
+        for row in installed(cluster, namespace).to_dict("records")
+    ]
+
+
+def _managed(cluster: Cluster) -> list[str]:
+    """Revisions whose injector is a URL outside the cluster: somebody else runs the control plane."""
+    found = cluster.list("mutatingwebhookconfigurations.admissionregistration.k8s.io")
+    return sorted(
+        {
+            (each["metadata"].get("labels") or {}).get("istio.io/rev", "default")
+            for each in found
+            for hook in each["webhooks"]
+            if hook["name"].endswith("istio.io") and "url" in hook["clientConfig"]
+        }
+    )
 
 
 def webhooks(cluster: Cluster) -> pd.DataFrame:

@@ -81,6 +81,12 @@ def minor(version: str) -> int:
     return int(found[1])
 
 
+def known(version: str) -> bool:
+    """Whether the matrix has a row for the minor of this version; False too for what is no version."""
+    found = re.match(r"v?1\.(\d+)", version)
+    return found is not None and int(found[1]) in MATRIX
+
+
 def table() -> pd.DataFrame:
     """The whole matrix, newest first."""
     rows = [

@@ -13,11 +13,13 @@ import pandas as pd
 
 from meshlib import wait
 from meshlib.errors import ClusterError
-from meshlib.kube.client import Cluster, Obj, Resource
+from meshlib.kube.client import Cluster, Obj
+from meshlib.kube.rest import Resource
 
 MANAGER = "meshlib"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 RUN_ID = "meshlib.dev/run-id"
+KEEP = "meshlib.dev/keep"
 OURS = f"{MANAGED_BY}={MANAGER}"
 
 # Deleted in this order, so that nothing waits for a webhook or a controller that went first.
@@ -43,6 +45,10 @@ CLEANUP = (
     "clusterrolebindings.rbac.authorization.k8s.io",
     "clusterroles.rbac.authorization.k8s.io",
     "customresourcedefinitions.apiextensions.k8s.io",
+)
+
+CLUSTER_SCOPED = frozenset(
+    name for name in CLEANUP if name.startswith(("cluster", "custom", "mutating", "validating", "namespaces"))
 )
 
 
@@ -117,20 +123,32 @@ def _title(resource: Resource, obj: Obj) -> str:
     )
 
 
-def ours(cluster: Cluster, kinds: Sequence[str] = CLEANUP) -> pd.DataFrame:
+def ours(cluster: Cluster, namespaces: Sequence[str], kinds: Sequence[str] = CLEANUP) -> pd.DataFrame:
     """Everything with our label: one row an object, with Resource, Namespace, Name, UID and the run that
-    made it."""
+    made it.
+
+    What has the annotation `meshlib.dev/keep` stays out: a namespace whose Roles a scheduled run lives by.
+    Looked for in `namespaces` and in the namespaces that are ours; the server filters by label, so that no
+    Secret of anybody else is ever sent, and none at all to a read-only connection.
+    """
+    own = [each["metadata"]["name"] for each in cluster.list("namespaces", labels=OURS)]
     rows = []
     for name in kinds:
+        if cluster.read_only and name == "secrets":
+            continue
+        places = [None] if name in CLUSTER_SCOPED else list(dict.fromkeys([*namespaces, *own]))
         try:
-            found = cluster.list(name, labels=OURS)
+            found = [obj for place in places for obj in cluster.list(name, place, labels=OURS)]
         except ClusterError as error:
             if error.status == 404:
                 continue
             raise
         for obj in found:
             meta = obj["metadata"]
-            run = meta.get("annotations", {}).get(RUN_ID, "")
+            notes = meta.get("annotations", {})
+            if KEEP in notes:
+                continue
+            run = notes.get(RUN_ID, "")
             rows.append((name, meta.get("namespace", ""), meta["name"], run, meta["uid"]))
     return pd.DataFrame(rows, columns=["Resource", "Namespace", "Name", "Run", "UID"])
 

@@ -22,6 +22,9 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import ws_client
 
 from meshlib.errors import ClusterError
+from meshlib.kube import journal, requests
+from meshlib.kube.requests import Call
+from meshlib.kube.rest import Answer, Executed, Resource
 
 Obj = dict[str, Any]
 
@@ -30,65 +33,13 @@ APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One HTTP answer: status code, headers in lower case, body."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        """The body as JSON; an empty body is an empty object."""
-        return json.loads(self.body) if self.body else {}
-
-
-@dataclass(frozen=True)
-class Executed:
-    """How a command in a container ended: exit code and output."""
-
-    code: int
-    out: str
-    err: str
-
-
-@dataclass(frozen=True)
-class Resource:
-    """Where a kind lives: `plural.group` at one served version."""
-
-    group: str
-    version: str
-    plural: str
-    kind: str
-    namespaced: bool
-
-    @property
-    def api_version(self) -> str:
-        return f"{self.group}/{self.version}" if self.group else self.version
-
-    @property
-    def name(self) -> str:
-        """The name as `kubectl` takes it: `deployments.apps`, `pods`."""
-        return f"{self.plural}.{self.group}" if self.group else self.plural
-
-    def path(
-        self, namespace: str | None = None, name: str | None = None, subresource: str | None = None
-    ) -> str:
-        """The REST path of a collection, an object or a subresource."""
-        parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
-        if self.namespaced and namespace:
-            parts += ["namespaces", namespace]
-        parts.append(self.plural)
-        parts += [part for part in (name, subresource) if part]
-        return "/" + "/".join(parts)
-
-
 @dataclass
 class Cluster:
     """A connection to one context of one kubeconfig.
 
     Every method raises `ClusterError` with the API's own message and HTTP status; status 0 means no answer
-    came. With `read_only` every method that writes refuses before anything is sent.
+    came. With `read_only` every method that writes refuses before anything is sent, and so does one that
+    writes in a namespace that none of the patterns `write_namespaces` fits (empty: any namespace).
     """
 
     api: Any = field(repr=False)
@@ -98,6 +49,7 @@ class Cluster:
     read_only: bool = False
     timeout_s: float = 30.0
     run_id: str = ""
+    write_namespaces: tuple[str, ...] = ()
     _served: dict[str, dict[str, Resource]] = field(default_factory=dict, repr=False)
     _preferred: dict[str, list[str]] = field(default_factory=dict, repr=False)
 
@@ -113,12 +65,7 @@ class Cluster:
         timeout_s: float | None = None,
     ) -> Answer:
         """One request; every status is returned.  Raises `ClusterError` with status 0 when no answer came."""
-        if (
-            self.read_only
-            and method not in ("GET", "HEAD")
-            and not path.startswith("/apis/authorization.k8s.io/")
-        ):
-            raise ClusterError(f"{method} {path}: this connection is read-only, nothing was sent")
+        self._permit(requests.call_of(method, path, params), f"{method} {path}", body)
         query = f"?{urlencode(params)}" if params else ""
         headers = {"Accept": accept, "User-Agent": "meshlib", **self._credentials()}
         data = None
@@ -145,6 +92,11 @@ class Cluster:
 
     def _credentials(self) -> dict[str, str]:
         return {each["key"]: each["value"] for each in self.api.configuration.auth_settings().values()}
+
+    def _permit(self, call: Call, what: str, body: object = None) -> None:
+        if why := requests.refusal(call, body, self.read_only, self.write_namespaces):
+            raise ClusterError(f"{what}: {why}, nothing was sent", fix="see docs/real-clusters.md, Limits")
+        journal.note(call)
 
     def call(self, method: str, path: str, **options: Any) -> Any:
         """One request whose answer must be 2xx, as JSON; `options` as in `send`."""
@@ -306,8 +258,7 @@ class Cluster:
         Raises `ClusterError` where the command cannot be started or does not end in time.
         """
         where = f"{namespace}/{pod}, container {container}"
-        if self.read_only:
-            raise ClusterError(f"exec in {where}: this connection is read-only, nothing was sent")
+        self._permit(Call("create", "pods/exec", namespace, pod), f"exec in {where}")
         fix = f"kubectl exec -n {namespace} {pod} -c {container} -- {argv[0]}"
         url = f"{self.server}/api/v1/namespaces/{namespace}/pods/{pod}/exec"
         query = [("container", container), ("stdout", "true"), ("stderr", "true"), ("command", list(argv))]
@@ -332,6 +283,7 @@ class Cluster:
         """A socket to a port of a pod, through the API server (what `kubectl port-forward` opens)."""
         url = f"{self.server}/api/v1/namespaces/{namespace}/pods/{pod}/portforward"
         asked = {"query_params": [("ports", str(port))], "headers": self._credentials()}
+        self._permit(Call("create", "pods/portforward", namespace, pod), f"port-forward to {namespace}/{pod}")
         try:
             forward = ws_client.portforward_call(self.api.configuration, "GET", url, **asked)
         except (ApiException, OSError) as cause:
@@ -350,6 +302,7 @@ def connect(
     read_only: bool = False,
     timeout_s: float = 30.0,
     run_id: str = "",
+    write_namespaces: tuple[str, ...] = (),
 ) -> Cluster:
     """Open a context of a kubeconfig file; nothing is sent yet.
 
@@ -375,7 +328,16 @@ def connect(
     except kubernetes_config.ConfigException as cause:
         raise ClusterError(f"kubeconfig {path} cannot be used: {cause}", fix="kubectl config view") from cause
     server = api.configuration.host.rstrip("/")
-    return Cluster(api, server, chosen, path, read_only=read_only, timeout_s=timeout_s, run_id=run_id)
+    return Cluster(
+        api,
+        server,
+        chosen,
+        path,
+        read_only=read_only,
+        timeout_s=timeout_s,
+        run_id=run_id,
+        write_namespaces=write_namespaces,
+    )
 
 
 def _refused(method: str, path: str, answer: Answer) -> ClusterError:

@@ -81,7 +81,12 @@ def connect(cfg: Config) -> Cluster:
     it, `ClusterError` when the kubeconfig cannot be used.
     """
     cluster = client.connect(
-        cfg.kubeconfig_path, cfg.context, read_only=cfg.read_only, timeout_s=cfg.timeout_s, run_id=cfg.run_id
+        cfg.kubeconfig_path,
+        cfg.context,
+        read_only=cfg.read_only,
+        timeout_s=cfg.timeout_s,
+        run_id=cfg.run_id,
+        write_namespaces=write_namespaces(cfg),
     )
     if cfg.context and not cfg.read_only and cfg.confirm_context != cluster.context:
         raise PreflightError(
@@ -90,6 +95,12 @@ def connect(cfg: Config) -> Cluster:
             fix=f"set confirm_context: {cluster.context} once you are sure, or read_only: true",
         )
     return cluster
+
+
+def write_namespaces(cfg: Config) -> tuple[str, ...]:
+    """The patterns of the parameter; none where the notebook does not declare it."""
+    listed = str(cfg.as_dict().get("write_namespaces", ""))
+    return tuple(each.strip() for each in listed.split(",") if each.strip())
 
 
 def _age(created: str) -> str:

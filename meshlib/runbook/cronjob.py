@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from meshlib.istio.needs import OBSERVERS, Right, rights, roles
+from meshlib.kube.apply import KEEP, MANAGED_BY, MANAGER
 from meshlib.runbook.schedule import Plan
 
 KUBECONFIG = {
@@ -43,13 +45,15 @@ def objects(plan: Plan) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
-        _role("ClusterRole", name, None, READ),
-        _binding("ClusterRoleBinding", name, None, "ClusterRole", account),
     ]
     if not plan.config.read_only:
-        for place in dict.fromkeys((plan.config.namespace, plan.config.istio_namespace)):
-            found.append(_role("Role", name, place, WRITE))
-            found.append(_binding("RoleBinding", name, place, "Role", account))
+        kept = {"labels": {MANAGED_BY: MANAGER}, "annotations": {KEEP: "true"}}
+        workload = {"name": plan.config.namespace, **kept}
+        found.append({"apiVersion": "v1", "kind": "Namespace", "metadata": workload})
+    for place, rules in roles(_rights(plan)).items():
+        kind = "Role" if place else "ClusterRole"
+        found.append(_role(kind, name, place or None, rules))
+        found.append(_binding(f"{kind}Binding", name, place or None, kind, account))
     found += [
         {
             "apiVersion": "v1",
@@ -71,40 +75,9 @@ def objects(plan: Plan) -> list[dict[str, Any]]:
     return found
 
 
-READ = [
-    {
-        "apiGroups": ["", "apps", "batch", "discovery.k8s.io", "apiextensions.k8s.io"],
-        "resources": [
-            "namespaces", "pods", "pods/log", "services", "endpoints", "endpointslices", "configmaps",
-            "nodes", "serviceaccounts", "events", "deployments", "replicasets", "jobs",
-            "customresourcedefinitions",
-        ],
-        "verbs": ["get", "list", "watch"],
-    },
-    {
-        "apiGroups": [f"{group}.istio.io" for group in ("networking", "security", "telemetry", "extensions")],
-        "resources": ["*"],
-        "verbs": ["get", "list", "watch"],
-    },
-    {
-        "apiGroups": ["admissionregistration.k8s.io"],
-        "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
-        "verbs": ["get", "list"],
-    },
-    {"apiGroups": ["authorization.k8s.io"], "resources": ["selfsubjectaccessreviews"], "verbs": ["create"]},
-]  # fmt: skip
-WRITE = [
-    {
-        "apiGroups": ["", "apps"],
-        "resources": ["configmaps", "secrets", "services", "deployments", "pods/portforward"],
-        "verbs": ["get", "list", "create", "patch", "update", "delete"],
-    },
-    {
-        "apiGroups": ["networking.istio.io", "security.istio.io", "telemetry.istio.io"],
-        "resources": ["*"],
-        "verbs": ["get", "list", "create", "patch", "update", "delete"],
-    },
-]
+def _rights(plan: Plan) -> list[Right]:
+    """The rights of every notebook, or only those of the observing ones; Istio is there already."""
+    return rights(plan.config, OBSERVERS if plan.config.read_only else ())
 
 
 def _role(kind: str, name: str, namespace: str | None, rules: list[dict[str, Any]]) -> dict[str, Any]:

@@ -185,8 +185,9 @@ class Run:
         stack.callback(lab.stop)
         self.manifest.target = lab.record
         stack.enter_context(locks.acquire(lab.lock_name, self.manifest.run_id))
+        env = {**lab.env, "MESHLIB_STEPS": ",".join(step.number for step in steps)}
         runner = StepRunner(
-            self.folder, self.values, lab.env, masker=self.masker, supervisor=supervisor, leash=leash,
+            self.folder, self.values, env, masker=self.masker, supervisor=supervisor, leash=leash,
             clock=self.clock, progress=progress.reporter(self.out), snapshot=lab.snapshot,
         )  # fmt: skip
         stack.callback(runner.close)

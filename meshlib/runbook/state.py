@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from meshlib.errors import ClusterError
+from meshlib.kube.apply import OURS
 from meshlib.kube.client import Cluster, connect
 from meshlib.parameters import Config
 from meshlib.runbook.record import StepRecord
@@ -53,7 +54,7 @@ class Eye:
             found = [
                 f"{namespace}/{obj['metadata']['name']}"
                 for namespace in (self._config.istio_namespace, self._config.namespace)
-                for obj in cluster.list(kind, namespace)
+                for obj in cluster.list(kind, namespace, labels=OURS if kind == "secrets" else "")
             ]
         except ClusterError as error:
             cluster.forget_kinds()  # a kind that is not served yet comes with the next step

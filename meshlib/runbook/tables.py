@@ -28,6 +28,7 @@ FILES: dict[str, tuple[str, Mapping[str, Value]]] = {
         {
             "target": "kubeconfig",
             "context": "my-cluster",
+            "write_namespaces": "httpserver-istio,istio-system",
             "read_only": True,
             "install_method": "existing",
             "istio_profile": "default",

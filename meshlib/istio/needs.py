@@ -1,0 +1,204 @@
+"""Pure: every right that the notebooks use, once.
+
+Preflight asks for them (SelfSubjectAccessReview), `meshlib schedule cronjob` prints Roles from them, and a
+test compares them with what a run really asked of the API server (its `requests/*.jsonl`).
+
+Places: `-` the cluster, `app` the workload's namespace, `istio` that of the control plane and the gateways.
+The word `apply` stands for get, create and patch: server-side apply of an object that may not be there yet is
+authorized as both create and patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from meshlib.kube.apply import CLEANUP, CLUSTER_SCOPED
+from meshlib.kube.requests import REVIEWS
+from meshlib.parameters import Config
+
+Right = tuple[str, str, str]
+
+APPLY = ("get", "create", "patch")
+ADMISSION, RBAC = "admissionregistration.k8s.io", "rbac.authorization.k8s.io"
+LOOK = ("00", "90")  # the steps that list everything with our label
+OBSERVERS = ("00",)  # the steps that a read-only run is made of
+CLEAN = "90"
+
+TABLE = """
+00 -     namespaces                                   get list
+00 -     nodes                                        list
+00 -     mutatingwebhookconfigurations.{admission}    list
+00 -     validatingwebhookconfigurations.{admission}  list
+00 -     gateways.networking.istio.io                 list
+00 istio endpoints                                    get
+00 istio daemonsets.apps                              get
+00 istio deployments.apps                             list
+00 istio services                                     list
+00 app   deployments.apps                             get
+00 app   services                                     get
+00 app   gateways.networking.istio.io                 get
+00 app   virtualservices.networking.istio.io          get
+00 app   pods                                         list
+01 -     nodes                                        list
+01 -     mutatingwebhookconfigurations.{admission}    list
+01 -     validatingwebhookconfigurations.{admission}  list
+01 istio deployments.apps                             get list
+01 istio services                                     list
+01 istio pods                                         list
+01 istio replicasets.apps                             list
+01 istio roles.{rbac}                                 list
+01 istio configmaps                                   get
+02 -     namespaces                                   apply
+02 -     mutatingwebhookconfigurations.{admission}    list
+02 app   pods                                         create list
+03 app   configmaps                                   apply
+03 istio secrets                                      apply list
+04 app   configmaps                                   apply
+04 app   deployments.apps                             apply
+04 app   serviceaccounts                              apply
+04 app   events                                       list
+04 app   pods                                         list
+04 app   pods/log                                     get
+04 app   pods/portforward                             create
+05 -     nodes                                        list
+05 app   configmaps                                   get
+05 app   services                                     apply list
+05 app   gateways.networking.istio.io                 apply
+05 app   virtualservices.networking.istio.io          apply
+05 istio secrets                                      get
+05 istio services                                     get
+06 -     nodes                                        list
+06 app   configmaps                                   get
+06 istio configmaps                                   apply
+06 istio deployments.apps                             apply list
+06 istio services                                     apply list
+06 istio pods                                         list
+06 istio pods/portforward                             create
+06 istio replicasets.apps                             list
+06 istio services/proxy                               get
+06 istio telemetries.telemetry.istio.io               list
+07 -     nodes                                        list
+07 app   configmaps                                   get
+07 istio configmaps                                   get patch
+07 istio pods                                         list
+07 istio pods/portforward                             create
+07 istio services                                     get
+07 istio services/proxy                               get
+07 istio telemetries.telemetry.istio.io               apply delete
+08 -     nodes                                        list
+08 app   configmaps                                   get
+08 app   virtualservices.networking.istio.io          apply
+08 istio pods                                         list
+08 istio pods/log                                     get
+08 istio pods/portforward                             create
+08 istio services                                     get
+08 istio services/proxy                               get
+90 -     namespaces                                   list delete
+90 -     mutatingwebhookconfigurations.{admission}    list
+90 -     validatingwebhookconfigurations.{admission}  list
+90 istio configmaps                                   patch
+"""
+# What installing by manifest makes besides; istioctl and helm ask for more, see `BY_TOOL`.
+BY_MANIFEST = """
+01 -     namespaces                                   apply
+01 -     clusterroles.{rbac}                          apply
+01 -     clusterrolebindings.{rbac}                   apply
+01 -     mutatingwebhookconfigurations.{admission}    apply
+01 -     validatingwebhookconfigurations.{admission}  apply
+01 istio configmaps                                   apply
+01 istio deployments.apps                             apply
+01 istio poddisruptionbudgets.policy                  apply
+01 istio rolebindings.{rbac}                          apply
+01 istio roles.{rbac}                                 apply
+01 istio serviceaccounts                              apply
+01 istio services                                     apply
+90 -     configmaps                                   list delete
+90 -     deployments.apps                             list
+90 -     services                                     get
+"""
+# istioctl and helm make roles that give rights to others: only who has every right may do that.
+BY_TOOL = """
+01 -     *.*                                          *
+90 -     *.*                                          *
+"""
+SNAPSHOT = (
+    "deployments.apps", "pods", "services", "configmaps", "secrets", "gateways.networking.istio.io",
+    "virtualservices.networking.istio.io", "destinationrules.networking.istio.io",
+    "peerauthentications.security.istio.io", "authorizationpolicies.security.istio.io",
+    "telemetries.telemetry.istio.io",
+)  # fmt: skip
+"""What the runner lists in both namespaces before and after each step."""
+
+
+def rows(method: str) -> list[tuple[str, str, str, tuple[str, ...]]]:
+    """(step, place, resource, verbs) of the table for an install method, verbs as written."""
+    text = TABLE + {"manifest": BY_MANIFEST, "istioctl": BY_TOOL, "helm": BY_TOOL}.get(method, "")
+    found = []
+    for line in filter(None, text.format(admission=ADMISSION, rbac=RBAC).splitlines()):
+        step, place, resource, *verbs = line.split()
+        found.append((step, place, resource, tuple(verbs)))
+    return found
+
+
+def steps_of(method: str) -> list[str]:
+    """The steps that the table knows, by number."""
+    return sorted({step for step, *_ in rows(method)})
+
+
+def of_steps(steps: Iterable[str], method: str) -> Iterator[tuple[str, str, str]]:
+    """(verb, resource, place) that these steps use, and what cleaning up after them takes."""
+    chosen = set(steps)
+    for step, place, resource, verbs in rows(method):
+        if step not in chosen:
+            continue
+        for word in verbs:
+            for verb in APPLY if word == "apply" else (word,):
+                yield verb, resource, place
+    for step in chosen & set(LOOK):
+        for resource in CLEANUP:
+            for place in ("-",) if resource in CLUSTER_SCOPED else ("app", "istio"):
+                yield "list", resource, place
+        if step == CLEAN:
+            for _, place, resource, verbs in rows(method):
+                if "apply" in verbs:
+                    yield "get", resource, place
+                    yield "delete", resource, place
+    for resource in SNAPSHOT:
+        for place in ("app", "istio"):
+            yield "list", resource, place
+
+
+def rights(cfg: Config, steps: Sequence[str] = (), method: str = "") -> list[Right]:
+    """(verb, resource, namespace or "") for the steps (none: all) of a run, each once, in order.
+
+    `method` is how Istio gets in (`install.choose`); empty means that it is there.  A read-only run asks for
+    nothing but get and list, and never for Secrets.
+    """
+    names = {"-": "", "app": cfg.namespace, "istio": cfg.istio_namespace}
+    chosen = [each for each in steps_of(method) if not steps or each in steps]
+    found = {(verb, resource, names[place]) for verb, resource, place in of_steps(chosen, method)}
+    if cfg.read_only:
+        found = {each for each in found if each[0] in ("get", "list") and each[1] != "secrets"}
+    return sorted(found, key=lambda each: (each[2], each[1], each[0]))
+
+
+def roles(found: Iterable[Right]) -> dict[str, list[dict[str, Any]]]:
+    """Namespace ("" for the cluster) → rules of a Role or ClusterRole that allow exactly these rights."""
+    by_place: dict[str, dict[tuple[str, str], set[str]]] = {}
+    reviews = [("create", review, "") for review in REVIEWS[:1] + REVIEWS[2:]]
+    for verb, resource, namespace in [*found, *reviews]:
+        whole, _, part = resource.partition("/")
+        plural, _, group = whole.partition(".")
+        name = f"{plural}/{part}" if part else plural
+        by_place.setdefault(namespace, {}).setdefault((group, name), set()).add(verb)
+    result: dict[str, list[dict[str, Any]]] = {}
+    for namespace, kinds in sorted(by_place.items()):
+        merged: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        for (group, name), verbs in sorted(kinds.items()):
+            merged.setdefault((group, tuple(sorted(verbs))), []).append(name)
+        result[namespace] = [
+            {"apiGroups": [group], "resources": names, "verbs": list(verbs)}
+            for (group, verbs), names in merged.items()
+        ]
+    return result
