@@ -78,9 +78,9 @@ def shares(table: pd.DataFrame, *, what: str = "traced requests") -> Chart:
     return Chart(figure, f"Measured share of {what}. {'; '.join(parts)}.", table, "figure-shares")
 
 
-def latencies(spans: pd.DataFrame, *, by: str = "service") -> Chart:
-    """Histogram and cumulative distribution of span durations, one line a service; durations in ms, log
-    scale."""
+def latencies(spans: pd.DataFrame, *, by: str = "service", what: str = "spans") -> Chart:
+    """Histogram and cumulative distribution of `duration_ms`, one line for each of `by`, log scale; `what` is
+    what the rows are."""
     figure, (left, right) = _figure(10, 3.6, columns=2)
     rows = []
     whole = spans["duration_ms"].clip(lower=0.01)
@@ -95,7 +95,7 @@ def latencies(spans: pd.DataFrame, *, by: str = "service") -> Chart:
         rows.append(
             (str(name), len(values), *(float(np.quantile(values, q)) for q in QUANTILES), float(values[-1]))
         )
-    for axes, title in ((left, "spans"), (right, "share of spans not slower")):
+    for axes, title in ((left, what), (right, f"share of {what} not slower")):
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("duration (ms)")
@@ -103,12 +103,12 @@ def latencies(spans: pd.DataFrame, *, by: str = "service") -> Chart:
     figure.legend(
         *left.get_legend_handles_labels(), frameon=False, fontsize=8, ncols=2, loc="outside lower center"
     )
-    columns = [by, "spans", *(f"p{100 * q:g} (ms)" for q in QUANTILES), "max (ms)"]
+    columns = [by, what, *(f"p{100 * q:g} (ms)" for q in QUANTILES), "max (ms)"]
     data = pd.DataFrame(rows, columns=columns).round(3)
     parts = [f"{row[0]}: median {row[2]:.2f} ms, 99th percentile {row[5]:.2f} ms" for row in rows]
     return Chart(
         figure,
-        f"Histogram and cumulative distribution of span durations. {'; '.join(parts)}.",
+        f"Histogram and cumulative distribution of the durations of {what}. {'; '.join(parts)}.",
         data,
         "figure-latencies",
     )
