@@ -1,4 +1,4 @@
-"""`python -m benchmarks [load] [decode] [store] [--quick] [--out FILE]`."""
+"""`python -m benchmarks [load] [decode] [store] [run] [--quick] [--out FILE]`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from benchmarks import decoding, loading, storing
+from benchmarks import decoding, loading, running, storing
 from benchmarks.table import Row, machine, markdown
 
-PARTS = ("load", "decode", "store")
+PARTS = ("load", "decode", "store", "run")
 
 
 @click.command()
@@ -28,6 +28,8 @@ def main(parts: tuple[str, ...], quick: bool, out: Path | None) -> None:
     if "store" in wanted:
         rows += storing.ingest(20_000 if quick else 200_000)
         rows += storing.search(100_000 if quick else 1_000_000)
+    if "run" in wanted:
+        rows += running.compare(3 if quick else 10, 1 if quick else 3)
     text = markdown(rows, facts)
     click.echo(text)
     if out is not None:

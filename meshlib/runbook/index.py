@@ -39,6 +39,7 @@ def page(folder: Path, manifest: Manifest, results: Results, regression: Regress
         defaults={**parameters.defaults(), "run_id": manifest.run_id},
         environment=environment(manifest),
         files=files(folder),
+        more_files=more_files(folder),
     )
 
 
@@ -69,7 +70,14 @@ def environment(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def files(folder: Path) -> list[str]:
-    """What there is to download, relative to the page."""
-    fixed = [name for name in ("manifest.json", "results.json", "run.log") if (folder / name).exists()]
-    more = [*sorted(folder.glob("tables/*.csv")), *sorted(folder.glob("lab-logs/*"))]
-    return fixed + [str(path.relative_to(folder)) for path in more]
+    """The record itself, relative to the page."""
+    return [name for name in ("manifest.json", "results.json", "run.log") if (folder / name).exists()]
+
+
+def more_files(folder: Path) -> list[tuple[str, list[str]]]:
+    """What else there is to download: what it is, and the paths relative to the page."""
+    kinds = (("tables as CSV", "tables/*.csv"), ("logs of the lab", "lab-logs/*"))
+    found = [
+        (title, [str(p.relative_to(folder)) for p in sorted(folder.glob(glob))]) for title, glob in kinds
+    ]
+    return [(title, names) for title, names in found if names]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -12,6 +13,11 @@ from meshlib.errors import LabError, ParameterError
 from meshlib.home import ENV, lab_home
 from meshlib.lab import cluster
 from meshlib.lab.commands import HOME, lab
+
+NEWS = {"@jupyterlab/apputils-extension:announcements": True}  # it asks every new user, and asks a server
+IPC = ["--KernelManager.transport=ipc"]  # over TCP each kernel warns that others on this machine can listen
+SOCKET_NAME = len("/kernel-00000000-0000-0000-0000-000000000000-ipc-4")
+LONGEST_SOCKET = 103  # macOS; Linux takes 107
 
 NOTEBOOKS = click.option(
     "--notebooks",
@@ -27,15 +33,23 @@ NOTEBOOKS = click.option(
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[JUPYTERLAB'S OWN]...")
 def jupyter(home: Path | None, notebooks: Path, arguments: tuple[str, ...]) -> None:
     """Bring the lab up and open JupyterLab on the start page."""
+    from jupyter_core.paths import jupyter_runtime_dir
+
     from meshlib.runbook import startpage
 
     folder = (home or lab_home()).resolve()
     cluster.start(folder)
     os.environ[ENV] = str(folder)
     page = startpage.write(notebooks.resolve())
-    quiet = ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    own = folder / "jupyter"
+    (own / "labconfig").mkdir(parents=True, exist_ok=True)
+    (own / "labconfig" / "page_config.json").write_text(json.dumps({"disabledExtensions": NEWS}))
+    searched = [str(own), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(searched)
+    quiet = "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"
     root = ["--allow-root"] if os.geteuid() == 0 else []
-    command = [sys.executable, "-m", "jupyterlab", str(page), *quiet, *root, *arguments]
+    transport = IPC if len(jupyter_runtime_dir()) + SOCKET_NAME <= LONGEST_SOCKET else []
+    command = [sys.executable, "-m", "jupyterlab", str(page), quiet, *transport, *root, *arguments]
     os.execv(sys.executable, command)
 
 
