@@ -13,7 +13,7 @@ import pytest
 from meshlib.runbook import notebooks
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
-PATHS = sorted(FOLDER.glob("*.ipynb"))
+PATHS = sorted(path for path in FOLDER.glob("*.ipynb") if notebooks.NAME.fullmatch(path.name))
 MAX_LINES, MEDIAN_LINES = 15, 4
 
 pytestmark = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

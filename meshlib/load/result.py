@@ -71,6 +71,17 @@ class LoadResult:
         """Requests/s that were sent (open loop) or finished (closed loop)."""
         return self.numbers.achieved_rate
 
+    def metrics(self) -> dict[str, float]:
+        """What runs are compared by: p50_ms, p95_ms, p99_ms, and error_percent, the share of requests without
+        an answer or with a status from 400 up."""
+        numbers = self.numbers
+        bad = sum(numbers.errors.values())
+        bad += sum(
+            count for status, count in numbers.statuses.items() if not status.startswith(("1", "2", "3"))
+        )
+        found = {f"p{p}_ms": round(self.histogram.percentile_us(p) / 1e3, 4) for p in (50, 95, 99)}
+        return found | {"error_percent": round(100 * bad / max(numbers.requests, 1), 4)}
+
     @property
     def messages(self) -> dict[str, str]:
         """For each kind of error the first message of its kind."""

@@ -23,6 +23,9 @@ def test_closed_loop_counts_every_request(server: Any) -> None:
     assert (frame["first_byte_ms"] <= frame["total_ms"]).all()
     assert frame["new_connection"].sum() == 4
     assert set(frame["http"]) == {"1.1"}
+    metrics = result.metrics()
+    assert metrics["error_percent"] == 0
+    assert metrics["p50_ms"] <= metrics["p95_ms"] <= metrics["p99_ms"] <= frame["total_ms"].max() * 1.01
 
 
 def test_a_record_takes_at_most_100_bytes(server: Any) -> None:
@@ -68,6 +71,7 @@ def test_failures_are_samples_by_kind(server: Any) -> None:
     assert hung.numbers.errors == {"timeout": 2}
     failing = load.run(server.url + "/503", requests=5, duration_s=None)
     assert (failing.numbers.errors, failing.numbers.statuses) == ({}, {"503": 5})
+    assert [each.metrics()["error_percent"] for each in (refused, failing)] == [100, 100]
     unknown = load.run("http://no-such-host.invalid/", requests=1, duration_s=None)
     assert unknown.numbers.errors == {"dns": 1}
 

@@ -1,8 +1,7 @@
-"""The runner on real labs: runs side by side, killed and stopped ones, one that goes on, one without Envoy."""
+"""The runner on real labs: runs side by side, killed and stopped ones, one resumed, Envoy killed."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -34,9 +33,7 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def start(out: Path, *options: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "meshlib", "run", "--out", out, "--no-html", *options]
-    return subprocess.Popen(
-        command, cwd=ROOT, stderr=subprocess.DEVNULL, env={k: v for k, v in os.environ.items()}
-    )
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env=dict(os.environ))
 
 
 def only(*numbers: str) -> list[str]:
@@ -63,7 +60,7 @@ def until(holds: Callable[[], object], timeout_s: float = 90) -> None:
 
 
 def processes_of(manifest: record.Manifest) -> list[str]:
-    """What still runs of a run: its kernels and its lab's processes, by their environment, arguments, folder."""
+    """What still runs of a run: kernels and the processes of its lab."""
     found = []
     for process in psutil.process_iter(["cmdline", "environ"]):
         environ = process.info["environ"] or {}
