@@ -197,9 +197,11 @@ class Run:
         entries = {entry.name: entry for entry in self.manifest.steps}
         if before is not None:
             done = state.first_to_do([step.name for step in steps], before.steps, lab.snapshot())
+            earlier = {entry.name: entry for entry in before.steps}
             for step in steps[:done]:
-                entries[step.name].outcome = "skipped"
-                entries[step.name].reason = f"passed in {before.run_id}"
+                entry, old = entries[step.name], earlier[step.name]
+                entry.outcome, entry.reason = "skipped", f"passed in {before.run_id}"
+                entry.state_before, entry.state_after = old.state_before, old.state_after
             steps = steps[done:]
 
         def after(entry: record.StepRecord) -> None:

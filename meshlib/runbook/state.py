@@ -93,9 +93,7 @@ def first_to_do(order: Sequence[str], before: Sequence[StepRecord], now: Mapping
     """
     records = {record.name: record for record in before}
     good = 0
-    while (
-        good < len(order) and order[good] in records and records[order[good]].outcome in ("passed", "skipped")
-    ):
+    while good < len(order) and order[good] in records and _counts(records[order[good]]):
         good += 1
     if not good:
         return 0
@@ -106,6 +104,11 @@ def first_to_do(order: Sequence[str], before: Sequence[StepRecord], now: Mapping
         if (added & kept) - there:
             return number
     return good
+
+
+def _counts(record: StepRecord) -> bool:
+    """Passed, or left out because it had passed (the reason says so); what `--only` left out never ran."""
+    return record.outcome == "passed" or (record.outcome == "skipped" and bool(record.reason))
 
 
 def _stable(state: Mapping[str, list[str]]) -> set[tuple[str, str]]:

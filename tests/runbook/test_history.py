@@ -111,3 +111,10 @@ def test_pruning_keeps_the_newest_the_latest_and_those_under_way(bench: Any) -> 
     assert len(gone) == 1
     assert {made[0].name, made[1].name} < left
     assert os.path.realpath(bench.out / "latest") == str(made[0])
+
+
+def test_what_only_left_out_is_not_done_and_what_an_earlier_resume_skipped_is() -> None:
+    left_out, resumed = step("01", "skipped", EMPTY, EMPTY), step("00", "skipped", EMPTY, ONE)
+    resumed.reason = "passed in an-earlier-run"
+    assert state.first_to_do(["00", "01"], [resumed, left_out], ONE) == 1
+    assert state.first_to_do(["00", "01"], [resumed, left_out], EMPTY) == 0

@@ -80,6 +80,7 @@ def test_from_the_start_page_through_the_first_steps_and_again(opened: tuple[str
             page.get_by_role("tab", name="start.ipynb").click()
             page.get_by_role("link", name=step).first.click()
             page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-MarkdownOutput h1").first.wait_for()
+            page.locator("#jp-main-statusbar", has_text="| Idle").wait_for()
             first = run(page, home, folder, step, "Run", "Run All Cells")
             again = run(page, home, folder, step, "Kernel", "Restart Kernel and Run All Cells…")
             assert again.at > first.at
@@ -108,7 +109,8 @@ def run(page: Any, home: Path, folder: Path, step: str, menu: str, item: str) ->
         errors = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) [data-mime-type$='jupyter.error']")
         assert errors.count() == 0, errors.first.inner_text()[-1500:]
     else:
-        pytest.fail(f"{step} did not reach its verdict")
+        shown = page.locator("body").inner_text()
+        pytest.fail(f"{step} did not reach its verdict after {item}: {shown[-3000:]}")
     assert now.failed == []
     page.wait_for_timeout(700)
     page.keyboard.press("Control+s")
