@@ -133,7 +133,6 @@ def refused_by_proxy(snapshot: Snapshot) -> Iterator[Finding]:
             for word in ("cluster", "listener", "route", "endpoint")
             if (sent := entry.get(f"{word}_sent")) and entry.get(f"{word}_acked") != sent
         ]
-        stale += [f"{each['type']} {each['resource']}".strip() for each in entry.get("rejected") or []]
         if stale:
             yield Finding(
                 9,

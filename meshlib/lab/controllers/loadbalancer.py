@@ -26,7 +26,10 @@ def free_address(taken: set[str], subnet: Subnet) -> str | None:
 
 
 class LoadBalancers(Controller):
-    """A Service whose ports this user may not bind stays `<pending>`; its node ports work."""
+    """A Service whose ports this user may not bind stays `<pending>`; its node ports work.
+
+    One with a `loadBalancerClass` is left to whoever implements that class, as everywhere.
+    """
 
     name = "load-balancer"
     watches = ("services",)
@@ -43,7 +46,8 @@ class LoadBalancers(Controller):
         if service is None or deleting(service):
             return
         has = addresses(service)
-        wants = service["spec"].get("type") == "LoadBalancer"
+        spec = service["spec"]
+        wants = spec.get("type") == "LoadBalancer" and not spec.get("loadBalancerClass")
         if wants == bool(has):
             return
         ingress = []
