@@ -70,7 +70,8 @@ class ApiServer:
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=SHUTDOWN_S,
         )
-        with socket.socket() as listener:
+        # With the protocol named: asyncio switches Nagle's delay off only on sockets that say they are TCP.
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
             self.port = listener.getsockname()[1]

@@ -75,6 +75,12 @@ def _custom(kind: KindRef, name: str, wanted: list[str]) -> Obj:
 
 
 _OWN = ("rules", "one_of", "nullable")
+_INNER = ("properties", "items", "values")  # made below, not copied
+_WORDS = [
+    (each.name, each.encode_name, each.default)
+    for each in msgspec.structs.fields(Node)
+    if each.name not in (*_OWN, *_INNER)
+]
 
 
 def _inline(node: Node, wanted: list[str]) -> Obj:
@@ -83,7 +89,9 @@ def _inline(node: Node, wanted: list[str]) -> Obj:
         wanted.append(node.definition)
         return {"allOf": [{"$ref": COMPONENTS + node.definition}]}
     target = definition(node.definition) if node.ref else node
-    made: Obj = {key: value for key, value in msgspec.to_builtins(target).items() if key not in _OWN}
+    made: Obj = {
+        shown: value for name, shown, default in _WORDS if (value := getattr(target, name)) != default
+    }
     if target.properties is not None:
         made["properties"] = {key: _inline(each, wanted) for key, each in sorted(target.properties.items())}
     if target.items is not None:

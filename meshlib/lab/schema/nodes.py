@@ -50,9 +50,10 @@ class Node(msgspec.Struct, omit_defaults=True):
     @property
     def kind(self) -> str:
         """object, array, string, integer, number, boolean, or "" for a schema that takes anything."""
-        if isinstance(self.type, list):
-            return next((each for each in self.type if each != "null"), "")
-        return self.type or ""
+        type_ = self.type
+        if isinstance(type_, str):
+            return type_
+        return next((each for each in type_ if each != "null"), "") if type_ else ""
 
     @property
     def definition(self) -> str:

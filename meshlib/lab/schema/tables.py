@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from . import openapi
 from .istio import PREFIX, istio_definition, istio_definition_name
 from .model import KindRef
-from .nodes import Node
+from .nodes import REF_PREFIX, Node
 
 
 def definition(name: str) -> Node:
@@ -15,7 +17,12 @@ def definition(name: str) -> Node:
 
 def resolve(node: Node) -> Node:
     """What a node refers to, or the node itself."""
-    return definition(node.definition) if node.ref else node
+    return _referred(node.ref) if node.ref else node
+
+
+@cache
+def _referred(ref: str) -> Node:
+    return definition(ref.removeprefix(REF_PREFIX))
 
 
 def definition_name(kind: KindRef) -> str | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -225,3 +227,20 @@ async def test_table_of_custom_resources(api: Api) -> None:
     (row,) = answer.json()["rows"]
     assert row["cells"][:2] == ["r", "till"]
     assert [each["name"] for each in answer.json()["columnDefinitions"]] == ["Name", "Host", "Age"]
+
+
+async def test_answers_do_not_wait_for_acknowledgements(api: Api) -> None:
+    """Nagle's delay holds the body of an answer back for 40 ms, until its head is acknowledged."""
+    host, _, port = api.url.removeprefix("https://").partition(":")
+    context = api.tls("admin")
+    _, writer = await asyncio.open_connection(host, int(port), ssl=context)
+    ours = writer.get_extra_info("sockname")
+    transports = [
+        each
+        for each in gc.get_objects()
+        if type(each).__name__ == "_SSLProtocolTransport" and each.get_extra_info("peername") == ours
+    ]
+    assert transports
+    for each in transports:
+        assert each.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    writer.close()
