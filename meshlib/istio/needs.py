@@ -94,6 +94,35 @@ TABLE = """
 08 istio pods/portforward                             create
 08 istio services                                     get
 08 istio services/proxy                               get
+10 -     nodes                                        list
+10 app   configmaps                                   get list
+10 app   authorizationpolicies.security.istio.io      list
+10 app   requestauthentications.security.istio.io     list
+10 app   peerauthentications.security.istio.io        list
+10 app   destinationrules.networking.istio.io         list
+10 app   deployments.apps                             list
+10 app   services                                     list
+10 app   serviceaccounts                              list
+10 app   gateways.networking.istio.io                 apply list delete
+10 app   virtualservices.networking.istio.io          apply list delete
+10 istio secrets                                      apply list delete
+10 istio services                                     get
+11 -     nodes                                        list
+11 app   authorizationpolicies.security.istio.io      apply list delete
+11 app   requestauthentications.security.istio.io     apply list delete
+11 app   peerauthentications.security.istio.io        apply list delete
+11 app   gateways.networking.istio.io                 apply list delete
+11 app   virtualservices.networking.istio.io          apply list delete
+11 app   deployments.apps                             apply list delete
+11 app   services                                     apply list delete
+11 app   configmaps                                   apply list delete
+11 app   serviceaccounts                              apply list delete
+11 app   destinationrules.networking.istio.io         list
+11 app   pods                                         list
+11 app   pods/exec                                    create
+11 istio configmaps                                   get
+11 istio secrets                                      list
+11 istio services                                     get
 90 -     namespaces                                   list delete
 90 -     mutatingwebhookconfigurations.{admission}    list
 90 -     validatingwebhookconfigurations.{admission}  list

@@ -1,7 +1,8 @@
 """Objects that live only as long as a notebook needs them, so that the cluster is left as it was found.
 
-Everything of a trial carries the label `meshlib.dev/trial: <name>`.  What an interrupted run left behind is
-deleted when the trial is opened again; what this one leaves is deleted when its process ends.
+Everything of a trial carries the label `meshlib.dev/trial: <name>`.  What is left of it is deleted when the
+notebook's process ends, by itself or by a watcher (`afterwards`) where it was killed; should both be killed,
+then when the trial is opened again.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import copy
 import pandas as pd
 
 from meshlib.errors import ClusterError
+from meshlib.istio import afterwards
 from meshlib.istio.objects import Obj
 from meshlib.kube import apply
 from meshlib.kube.client import Cluster
+from meshlib.parameters import Config
 
 LABEL = "meshlib.dev/trial"
 KINDS = (
@@ -27,10 +30,10 @@ KINDS = (
     "deployments.apps",
     "services",
     "configmaps",
-    "secrets",
     "serviceaccounts",
 )
-"""What a trial may hold, in the order in which it is deleted: rules first, what they rule last."""
+"""What a trial may hold in the workload's namespace, in the order in which it is deleted: rules first, what
+they rule last.  In the namespace of Istio it may hold Secrets."""
 
 
 def labelled(obj: Obj, name: str) -> Obj:
@@ -42,12 +45,13 @@ def labelled(obj: Obj, name: str) -> Obj:
 
 
 class Trial:
-    """The temporary objects of one notebook in one namespace or several."""
+    """The temporary objects of one notebook."""
 
-    def __init__(self, cluster: Cluster, name: str, *, timeout_s: float) -> None:
+    def __init__(self, cluster: Cluster, cfg: Config, name: str) -> None:
         self.cluster = cluster
         self.name = name
-        self.timeout_s = timeout_s
+        self._places = [(kind, cfg.namespace) for kind in KINDS] + [("secrets", cfg.istio_namespace)]
+        self._timeout_s = cfg.timeout_s
 
     def apply(self, *objects: Obj) -> pd.DataFrame:
         """Apply objects; columns as in `kube.apply.apply`."""
@@ -69,33 +73,32 @@ class Trial:
     def left(self) -> pd.DataFrame:
         """What is there with the trial's label: Resource, Kind, Namespace, Name, UID."""
         rows = []
-        for name in KINDS:
+        for name, namespace in self._places:
             try:
-                listed = self.cluster.list(name, labels=f"{LABEL}={self.name},{apply.OURS}")
+                listed = self.cluster.list(name, namespace, labels=f"{LABEL}={self.name},{apply.OURS}")
             except ClusterError as error:
                 if error.status != 404:
                     raise
                 continue
             kind = self.cluster.resource(name).kind
             rows += [
-                (
-                    name,
-                    kind,
-                    obj["metadata"].get("namespace", ""),
-                    obj["metadata"]["name"],
-                    obj["metadata"]["uid"],
-                )
-                for obj in listed
+                (name, kind, namespace, each["metadata"]["name"], each["metadata"]["uid"]) for each in listed
             ]
         return pd.DataFrame(rows, columns=["Resource", "Kind", "Namespace", "Name", "UID"])
 
     def _delete(self, found: pd.DataFrame) -> pd.DataFrame:
-        return apply.delete(self.cluster, found, timeout_s=self.timeout_s).drop(columns="Resource")
+        return apply.delete(self.cluster, found, timeout_s=self._timeout_s).drop(columns="Resource")
 
 
-def begin(cluster: Cluster, name: str, *, timeout_s: float) -> Trial:
-    """Open a trial: leftovers of an earlier run go now, its own at the end of this process."""
-    trial = Trial(cluster, name, timeout_s=timeout_s)
+def begin(cluster: Cluster, cfg: Config, name: str) -> Trial:
+    """Open a trial: leftovers of an earlier run go now, its own when this process ends, even by a kill."""
+    trial = Trial(cluster, cfg, name)
     trial.end()
-    atexit.register(trial.end)
+    watcher = afterwards.start(name, cfg.as_dict())
+
+    def finish() -> None:
+        trial.end()
+        afterwards.stop(watcher)
+
+    atexit.register(finish)
     return trial

@@ -244,3 +244,24 @@ def test_a_job_runs_to_completion_and_another_to_its_limit(on_node: OnNode) -> N
         assert len(node.registry.list("pods", "default", labels=selector)) == 1
 
     on_node(body)
+
+
+def test_the_image_of_curl_has_a_curl_of_ours_that_knows_services_made_later(on_node: OnNode) -> None:
+    async def body(node: Any) -> None:
+        await node.create("client", command=["sleep", "60"], terminationGracePeriodSeconds=0)
+        await node.until(lambda: "running" in node.state("client")["state"])
+        ports = [{"port": 80}]
+        service = {"metadata": {"name": "shop"}, "spec": {"selector": {"app": "shop"}, "ports": ports}}
+        made = await node.registry.create("services", "default", service, manager="test")
+
+        async def run(*argv: str) -> str:
+            child = await node.kubelet.execute(node.pod("client"), "main", list(argv))
+            out, _ = await child.communicate()
+            return str(out.decode())
+
+        assert "(embedded lab)" in await run("curl", "--version")
+        address = made["spec"]["clusterIP"]
+        names = "shop.default.svc.cluster.local shop.default.svc shop.default shop"
+        assert f"{address} {names}\n" in await run("sh", "-c", 'cat "$MESHLIB_HOSTS"')
+
+    on_node(body)
