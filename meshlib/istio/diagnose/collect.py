@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 
 from meshlib import wait
 from meshlib.errors import ClusterError, WaitTimeout
-from meshlib.istio import proxies
+from meshlib.istio import proxies, proxyconfig
 from meshlib.istio.diagnose.model import Credential, Obj, Snapshot, gateway_servers, has_proxy, labels, space
 from meshlib.kube.apply import is_ours
 from meshlib.kube.client import Cluster
@@ -143,7 +143,7 @@ def _served(cluster: Cluster, namespace: str, pod: str, name: str) -> str:
     for each in dump.get("configs", []):
         if each.get("name") == f"kubernetes://{name}":
             chain = each["secret"].get("tls_certificate", {}).get("certificate_chain", {})
-            return base64.b64decode(chain.get("inline_bytes", "")).decode(errors="replace")
+            return proxyconfig.pem(chain)
     return ""
 
 
