@@ -21,9 +21,9 @@ from meshlib.runbook import lessons
 
 ROOT = Path(__file__).parent.parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-STEPS = ("00_preflight", "01_install_istio", "02_namespace")
+STEPS = ("00_preflight", "01_install_istio")
 
-pytestmark = [pytest.mark.browser, pytest.mark.lab]
+pytestmark = [pytest.mark.browser, pytest.mark.lab, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
