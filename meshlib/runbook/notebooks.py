@@ -21,7 +21,8 @@ VALIDATES = re.compile(r"cfg\s*=\s*(meshlib\.)?parameters\.validate\(globals\(\)
 
 @dataclass(frozen=True)
 class Step:
-    """One notebook.  `name` is `05_publish`; `declares` maps its parameters to (type, default) as written."""
+    """One notebook.  `name` is `05_publish`; `declares` maps its parameters to (type, default) as written;
+    `observes`: its metadata says that it changes nothing, so a read-only run has it."""
 
     name: str
     path: Path
@@ -30,6 +31,7 @@ class Step:
     declares: Mapping[str, tuple[str, object]]
     retries: int = 0
     changes: tuple[str, ...] = ()
+    observes: bool = False
     kernel: str = "python3"
     language: str = "python"
     problems: tuple[str, ...] = field(default=())
@@ -74,6 +76,7 @@ def read(path: Path) -> Step:
         declares=declares,
         retries=int(own.get("retries", 0)),
         changes=changes,
+        observes=own.get("changes") == [],
         kernel=spec.get("name", "python3"),
         language=spec.get("language", nb.metadata.get("language_info", {}).get("name", "python")),
         problems=tuple(f"{path.name}: {problem}" for problem in problems),

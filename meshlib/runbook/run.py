@@ -160,9 +160,20 @@ class Run:
     def _steps(self) -> list[notebooks.Step]:
         every = notebooks.discover(self.request.notebooks)
         steps = notebooks.select(every, self.request.only, self.request.first)
+        left_out: set[str] = set()
+        if self.values["read_only"]:
+            left_out = {step.name for step in steps if not step.observes}
+            steps = [step for step in steps if step.observes]
+            if not steps:
+                raise ParameterError(["read_only: none of the chosen notebooks observes only"])
         names = {step.name for step in steps}
         self.manifest.steps = [
-            record.StepRecord(name=s.name, title=s.title, outcome="not-run" if s.name in names else "skipped")
+            record.StepRecord(
+                name=s.name,
+                title=s.title,
+                outcome="not-run" if s.name in names else "skipped",
+                reason="it writes, and the run is read-only" if s.name in left_out else "",
+            )
             for s in every
         ]
         if self.request.resume:

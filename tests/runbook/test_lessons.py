@@ -89,9 +89,9 @@ def test_a_verdict_on_the_lab_is_kept_and_one_elsewhere_is_not(bench: Any, tmp_p
     assert {name: each.failed for name, each in kept.items()} == {"00_good": [], "01_bad": ["status"]}
     assert kept["00_good"].parameters == {"target": "embedded", "replicas": 3}
     (tmp_path / "home" / "lessons" / "00_good.json").unlink()
-    real = "target: str = 'embedded'\ncontext: str = ''\nread_only: bool = False"
+    real = "target: str = 'embedded'\ncontext: str = ''\nconfirm_context: str = ''"
     bench.put("00_good.ipynb", bench.notebook(CELL.format(200), parameters=real))
-    bench.run(only=["00"], overrides=["target=kubeconfig", "context=x", "read_only=true"])
+    bench.run(only=["00"], overrides=["target=kubeconfig", "context=x", "confirm_context=x"])
     assert set(lessons.records(tmp_path / "home" / "lessons")) == {"01_bad"}
 
 
