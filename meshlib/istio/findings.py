@@ -68,7 +68,7 @@ def control_plane(planes: Sequence[Mapping[str, str]], method: str, wanted: str,
     if any(support.minor(each["Version"]) == support.minor(wanted) for each in planes):
         return need, OK, there, ""
     theirs = [each for each in planes if each["Installed by"] != MANAGER]
-    if method == "existing" or theirs:
+    if method == "existing" or (theirs and not upgrade):
         return need, FAIL, f"{there}, wanted {wanted}", f"set istio_version: {planes[0]['Version']}"
     if not upgrade:
         return (

@@ -3,7 +3,7 @@
 | method | what it does |
 |---|---|
 | manifest | applies our own objects of the demo profile; only the embedded lab has programs for its images |
-| istioctl | runs `istioctl install` from PATH |
+| istioctl | runs `istioctl install` of exactly the wanted version, from PATH or fetched |
 | helm | runs `helm upgrade --install` for base, istiod and the gateways |
 | existing | installs nothing, checks that the version fits |
 """
@@ -11,14 +11,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-from collections.abc import Sequence
 
 import pandas as pd
 
 from meshlib import wait
 from meshlib.errors import ClusterError, PreflightError
-from meshlib.istio import manifest
+from meshlib.istio import manifest, tools
 from meshlib.kube import guard, rollout
 from meshlib.kube.apply import MANAGED_BY, MANAGER, RUN_ID, apply
 from meshlib.kube.client import Cluster, Obj
@@ -27,6 +25,7 @@ from meshlib.parameters import Config
 LAB_RUNTIME = "meshlib-lab://"
 GATEWAYS = ("istio-ingressgateway", "istio-egressgateway")
 INSTALLED_BY = "meshlib.dev/istio-installed-by"
+NAMESPACE_MADE = "meshlib.dev/namespace-made"
 CHARTS = "https://istio-release.storage.googleapis.com/charts"
 
 
@@ -143,9 +142,13 @@ def install(cluster: Cluster, cfg: Config) -> pd.DataFrame:
     elif method == "existing":
         done = _existing(cluster, cfg)
     else:
-        plan = istioctl_plan(cluster, cfg) if method == "istioctl" else helm_plan(cluster, cfg)
-        done = _run(plan)
-        _mark(cluster, cfg, method)
+        plan = (
+            istioctl_plan(cluster, cfg, tools.istioctl(cfg))
+            if method == "istioctl"
+            else helm_plan(cluster, cfg)
+        )
+        _begin(cluster, cfg, method)
+        done = tools.run(plan)
     cluster.forget_kinds()
     settle(cluster, cfg)
     return done
@@ -197,13 +200,13 @@ def _existing(cluster: Cluster, cfg: Config) -> pd.DataFrame:
     return present
 
 
-def istioctl_plan(cluster: Cluster, cfg: Config) -> list[list[str]]:
+def istioctl_plan(cluster: Cluster, cfg: Config, program: str = "istioctl") -> list[list[str]]:
     """The istioctl commands, as argument lists."""
     where = ["--kubeconfig", str(cluster.kubeconfig), "--context", cluster.context]
     settings = [f"profile={cfg.istio_profile}", f"tag={cfg.istio_version}", f"hub={manifest.HUB}"]
     flags = [part for setting in settings for part in ("--set", setting)]
     wait_s = f"{int(cfg.timeout_s)}s"
-    return [["istioctl", "install", *where, *flags, "--readiness-timeout", wait_s, "--skip-confirmation"]]
+    return [[program, "install", *where, *flags, "--readiness-timeout", wait_s, "--skip-confirmation"]]
 
 
 def helm_plan(cluster: Cluster, cfg: Config) -> list[list[str]]:
@@ -220,22 +223,26 @@ def helm_plan(cluster: Cluster, cfg: Config) -> list[list[str]]:
     return [["helm", "upgrade", "--install", name, chart, *common, *more] for name, chart, more in releases]
 
 
-def _run(plan: Sequence[Sequence[str]]) -> pd.DataFrame:
-    rows = []
-    for command in plan:
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-        except FileNotFoundError as cause:
-            raise PreflightError(f"{command[0]} is not on PATH", fix=f"install {command[0]}") from cause
-        except subprocess.CalledProcessError as cause:
-            raise ClusterError(
-                f"{' '.join(command)} ended with {cause.returncode}: {cause.stderr.strip()[-2000:]}"
-            ) from cause
-        rows.append((" ".join(command), done.stdout.strip()))
-    return pd.DataFrame(rows, columns=["Command", "Output"])
+def _begin(cluster: Cluster, cfg: Config, method: str) -> None:
+    """Make sure that nobody's Istio is changed unasked, then note whose this one is before there is any.
 
-
-def _mark(cluster: Cluster, cfg: Config, method: str) -> None:
-    """Note on the namespace that this project installed Istio, so that cleanup may uninstall it."""
+    A run that ends in the middle leaves the note, so that cleanup uninstalls what there is of it.
+    """
     notes = {INSTALLED_BY: method, RUN_ID: cluster.run_id}
+    space = cluster.find("namespaces", cfg.istio_namespace)
+    if space is None:
+        meta = {"name": cfg.istio_namespace, "annotations": {**notes, NAMESPACE_MADE: "true"}}
+        cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
+        return
+    mine = space["metadata"].get("annotations", {}).get(INSTALLED_BY)
+    for each in control_planes(cluster, cfg.istio_namespace):
+        there = f"Istio {each['Version']} ({each['Installed by']}) is in {cfg.istio_namespace}"
+        if not mine:
+            raise PreflightError(
+                f"{there} and was not installed by meshlib", fix="set install_method: existing"
+            )
+        if each["Version"] != cfg.istio_version and not cfg.istio_upgrade:
+            raise PreflightError(
+                f"{there}, and {cfg.istio_version} would replace it in place", fix="set istio_upgrade: true"
+            )
     cluster.merge("namespaces", cfg.istio_namespace, {"metadata": {"annotations": notes}}, manager=MANAGER)

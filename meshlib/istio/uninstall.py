@@ -3,13 +3,11 @@ webhooks."""
 
 from __future__ import annotations
 
-import subprocess
-
 import pandas as pd
 
-from meshlib.errors import ClusterError
-from meshlib.istio import mesh
-from meshlib.istio.install import INSTALLED_BY
+from meshlib.istio import mesh, tools
+from meshlib.istio.install import INSTALLED_BY, NAMESPACE_MADE
+from meshlib.kube.apply import MANAGER, RUN_ID
 from meshlib.kube.client import Cluster, Obj
 from meshlib.parameters import Config
 
@@ -31,28 +29,29 @@ def by_tool(cluster: Cluster, cfg: Config) -> str:
     """Uninstall Istio where the namespace says that this project installed it with istioctl or helm; says
     what was done."""
     namespace = cluster.find("namespaces", cfg.istio_namespace)
-    method = (namespace or {"metadata": {}})["metadata"].get("annotations", {}).get(INSTALLED_BY, "")
+    notes = (namespace or {"metadata": {}})["metadata"].get("annotations", {})
+    method = notes.get(INSTALLED_BY, "")
     if not method:
         return "no tool was used by this project"
-    for command in plan(cluster, cfg, method):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ClusterError(
-                f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-2000:]}"
-            )
-    cluster.delete("namespaces", cfg.istio_namespace)
+    tools.run(plan(cluster, cfg, method, tools.istioctl(cfg) if method == "istioctl" else "helm"))
+    if NAMESPACE_MADE in notes:
+        cluster.delete("namespaces", cfg.istio_namespace)
+    else:
+        gone = {"metadata": {"annotations": {INSTALLED_BY: None, RUN_ID: None}}}
+        cluster.merge("namespaces", cfg.istio_namespace, gone, manager=MANAGER)
     return f"uninstalled with {method}"
 
 
-def plan(cluster: Cluster, cfg: Config, method: str) -> list[list[str]]:
+def plan(cluster: Cluster, cfg: Config, method: str, program: str) -> list[list[str]]:
     """The commands that undo `method`, as argument lists."""
     if method == "istioctl":
         where = ["--kubeconfig", str(cluster.kubeconfig), "--context", cluster.context]
-        return [["istioctl", "uninstall", "--purge", "--skip-confirmation", *where]]
+        return [[program, "uninstall", "--purge", "--skip-confirmation", *where]]
     where = ["--kubeconfig", str(cluster.kubeconfig), "--kube-context", cluster.context]
     releases = ("istio-egressgateway", "istio-ingressgateway", "istiod", "istio-base")
     return [
-        ["helm", "uninstall", name, "--namespace", cfg.istio_namespace, "--wait", *where] for name in releases
+        [program, "uninstall", name, "--namespace", cfg.istio_namespace, "--wait", *where]
+        for name in releases
     ]
 
 
