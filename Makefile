@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab check bench clean user dev
+.PHONY: help run test test-real lab check bench clean user dev
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ check: dev ## ruff, mypy strict, import arrows, notebooks without outputs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+test-real: dev ## Run the notebooks on the cluster that MESHLIB_REAL_CONTEXT names and compare
+	$(BIN)/python -m pytest -rs tests/real
 
 lab: user ## JupyterLab on a start page, with the embedded cluster up
 	$(BIN)/meshlib lab jupyter
