@@ -1,4 +1,4 @@
-"""`python -m benchmarks [load] [decode] [store] [run] [--quick] [--out FILE]`."""
+"""`python -m benchmarks [load] [decode] [store] [api] [run] [--quick] [--out FILE]`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from benchmarks import decoding, loading, running, storing
+from benchmarks import api, decoding, loading, running, storing
 from benchmarks.table import Row, machine, markdown
 
-PARTS = ("load", "decode", "store", "run")
+PARTS = ("load", "decode", "store", "api", "run")
 
 
 @click.command()
@@ -30,6 +30,8 @@ def main(parts: tuple[str, ...], quick: bool, out: Path | None) -> None:
         rows += storing.search(100_000 if quick else 1_000_000)
     if "run" in wanted:
         rows += running.compare(3 if quick else 10, 1 if quick else 3)
+    if "api" in wanted:
+        rows += api.measure(1 if quick else 5, 50 if quick else 300)
     text = markdown(rows, facts)
     click.echo(text)
     if out is not None:

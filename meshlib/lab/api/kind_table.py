@@ -31,11 +31,11 @@ core  v1  Secret                  secrets                 -       -
 core  v1  ServiceAccount          serviceaccounts         sa      object token
 core  v1  Service                 services                svc     all object proxy status put
 apps  v1  ControllerRevision      controllerrevisions     -       -
-apps  v1  DaemonSet               daemonsets              ds      all gen status
+apps  v1  DaemonSet               daemonsets              ds      all gen refuse=controller status
 apps  v1  Deployment              deployments             deploy  all gen scale status
 apps  v1  ReplicaSet              replicasets             rs      all gen scale status
-apps  v1  StatefulSet             statefulsets            sts     all gen scale status
-batch  v1  CronJob                cronjobs                cj      all gen status
+apps  v1  StatefulSet             statefulsets            sts     all gen refuse=controller scale status
+batch  v1  CronJob                cronjobs                cj      all gen refuse=controller status
 batch  v1  Job                    jobs                    -       all gen status
 autoscaling  v2,v1  HorizontalPodAutoscaler  horizontalpodautoscalers  hpa  all refuse=controller status
 policy  v1  PodDisruptionBudget   poddisruptionbudgets    pdb     gen status

@@ -176,13 +176,19 @@ def _page(store: Store, target: Target, query: Query, selection: Selection) -> _
             raise expired("The resourceVersion for the provided list is too old.") from error
         return _cut(rows, version, selection, limit, version)
     if limit > 0 and selection.everything:
-        rows = store.page(kind.stored, namespace, limit=limit + 1)
-        if len(rows) <= limit:
-            return _Page(rows, store.version)
-        rows = rows[:limit]
-        left = store.count(kind.stored, namespace, after=rows[-1].key)
-        return _Page(rows, store.version, _write_token(store.version, rows[-1].key), left)
+        return _some(store, target, limit, store.version)
     return _cut(store.page(kind.stored, namespace), store.version, selection, limit, store.version)
+
+
+def _some(store: Store, target: Target, limit: int, version: int, after: str = "") -> _Page:
+    """The next `limit` objects as they are now, which is how they were at `version`."""
+    kind, namespace = target.kind, target.namespace
+    rows = store.page(kind.stored, namespace, after=after, limit=limit + 1)
+    if len(rows) <= limit:
+        return _Page(rows, version)
+    rows = rows[:limit]
+    left = store.count(kind.stored, namespace, after=rows[-1].key)
+    return _Page(rows, version, _write_token(version, rows[-1].key), left)
 
 
 def _later_page(store: Store, target: Target, selection: Selection, token: _Token, limit: int) -> _Page:
@@ -193,6 +199,8 @@ def _later_page(store: Store, target: Target, selection: Selection, token: _Toke
     if token.rv > store.version:
         raise too_large_version(token.rv, store.version)
     try:
+        if limit > 0 and selection.everything and not any(store.changes(kind.stored, token.rv)):
+            return _some(store, target, limit, token.rv, token.start)
         rows = store.list_at(kind.stored, namespace, token.rv, after=token.start)
     except Gone as error:
         gone = expired(_TOO_OLD_TOKEN)

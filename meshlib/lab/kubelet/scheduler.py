@@ -6,6 +6,7 @@ import logging
 import time
 
 from meshlib.lab.api.errors import StatusError
+from meshlib.lab.api.selectors import Requirement
 from meshlib.lab.kubelet import podspec
 from meshlib.lab.kubelet.context import NODE_NAME, Context, Obj
 from meshlib.lab.kubelet.status import rfc3339
@@ -21,7 +22,7 @@ def obstacle(pod: Obj, node: Obj, bound: list[Obj]) -> str | None:
     """
     selector = pod["spec"].get("nodeSelector") or {}
     labels = node["metadata"].get("labels") or {}
-    if not selector.items() <= labels.items():
+    if not selector.items() <= labels.items() or not _wants(pod, node):
         return "1 node(s) didn't match Pod's node affinity/selector"
     if (node.get("spec") or {}).get("unschedulable"):
         return "1 node(s) were unschedulable"
@@ -33,6 +34,32 @@ def obstacle(pod: Obj, node: Obj, bound: list[Obj]) -> str | None:
         if used + podspec.requested(pod, resource) > podspec.quantity(capacity[resource]):
             return f"1 Insufficient {resource}"
     return None
+
+
+_OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": "gt", "Lt": "lt"}
+
+
+def _wants(pod: Obj, node: Obj) -> bool:
+    """Whether one of the terms of the pod's required node affinity takes the node; a term without
+    requirements takes none.
+    """
+    affinity = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+    if required is None:
+        return True
+    labels = node["metadata"].get("labels") or {}
+    fields = {"metadata.name": node["metadata"].get("name", "")}
+    for term in required.get("nodeSelectorTerms") or []:
+        wanted = [
+            Requirement(each["key"], _OPERATORS[each["operator"]], frozenset(each.get("values") or [])).holds(
+                have
+            )
+            for part, have in (("matchExpressions", labels), ("matchFields", fields))
+            for each in term.get(part) or []
+        ]
+        if wanted and all(wanted):
+            return True
+    return False
 
 
 class Scheduler:

@@ -6,9 +6,13 @@ import asyncio
 import gc
 import json
 import socket
-from typing import Any
+from typing import Any, cast
 
 import pytest
+
+from meshlib.lab.api.listing import list_objects
+from meshlib.lab.api.request import Form, Query, parse_path
+from meshlib.lab.api.store import Store
 
 from .conftest import Api, Obj
 
@@ -217,6 +221,45 @@ async def test_a_kind_that_the_lab_cannot_honour_is_refused(api: Api) -> None:
     assert answer.status_code == 403
     assert "does not enforce network policies" in answer.json()["message"]
     assert (await api.client().get(path)).json()["items"] == []
+
+
+@pytest.mark.parametrize("path", ["apps/v1/statefulsets", "apps/v1/daemonsets", "batch/v1/cronjobs"])
+async def test_kinds_without_a_controller_are_refused(api: Api, path: str) -> None:
+    group, version, plural = path.split("/")
+    answer = await api.client().post(
+        f"/apis/{group}/{version}/namespaces/shop/{plural}", json={"metadata": {"name": "x"}, "spec": {}}
+    )
+    assert answer.status_code == 403
+    assert "runs no controller for it" in answer.json()["message"]
+
+
+async def test_a_later_page_reads_no_more_than_it_shows(api: Api) -> None:
+    await fill(api, *(f"m{number:03}" for number in range(60)))
+    read: list[int] = []
+    page = api.registry.store.page
+
+    class Counting:
+        """The store, which counts the rows that a list reads."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(api.registry.store, name)
+
+        def page(self, *args: Any, **options: Any) -> Any:
+            rows = page(*args, **options)
+            read.append(len(rows))
+            return rows
+
+    target = parse_path(MAPS)
+    assert target is not None
+    token, shown = "", 0
+    while True:
+        query = Query(f"limit=20&continue={token}")
+        answer = json.loads(bytes(list_objects(cast("Store", Counting()), target, query, Form()).body))
+        shown += len(answer["items"])
+        if not (token := answer["metadata"].get("continue", "")):
+            break
+    assert shown == 60
+    assert max(read) <= 21
 
 
 async def test_table_of_custom_resources(api: Api) -> None:

@@ -214,6 +214,16 @@ def test_what_does_not_fit_stays_pending_with_the_schedulers_words() -> None:
     big = pod(containers=[{"name": "main", "image": "till", "resources": {"requests": {"cpu": "1500m"}}}])
     assert obstacle(big, node, []) is None
     assert obstacle(big, node, [big]) == "1 Insufficient cpu"
-    assert obstacle(pod(nodeSelector={"os": "plan9"}), node, []) == (
-        "1 node(s) didn't match Pod's node affinity/selector"
-    )
+    nowhere = "1 node(s) didn't match Pod's node affinity/selector"
+    assert obstacle(pod(nodeSelector={"os": "plan9"}), node, []) == nowhere
+
+    def affine(*expressions: dict[str, Any]) -> dict[str, Any]:
+        terms = [{"matchExpressions": [each]} for each in expressions] or [{}]
+        required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+        return pod(affinity={"nodeAffinity": required})
+
+    plan9 = {"key": "os", "operator": "In", "values": ["plan9"]}
+    linux = {"key": "os", "operator": "NotIn", "values": ["plan9"]}
+    assert obstacle(affine(plan9), node, []) == nowhere
+    assert obstacle(affine(), node, []) == nowhere
+    assert obstacle(affine(plan9, linux), node, []) is None
