@@ -1,7 +1,7 @@
 """One worker: drives libcurl through a plan and writes a record a request.
 
-The loop is libcurl's `perform` and `select`: on a connection that stays open a request costs one send and one
-receive. What Python does per request is one `setopt` for the trace headers, six `getinfo` and one `pack`.
+On a connection that stays open a request costs one send and one receive (`sockets` says when). What Python
+does per request is one `setopt` for the trace headers, five `getinfo` and one `pack`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 import pycurl
 
-from meshlib.load import handles, kinds, records, stats
+from meshlib.load import handles, kinds, records, sockets, stats
 from meshlib.load.plan import NS, Plan, mix, schedule
 
 SIZE = records.PACK.size
@@ -28,7 +28,7 @@ RETRY_NS = (
     NS // 100
 )  # a closed loop's pause after a failure, lest a refused port is asked 30,000 times a second
 LATE_NS = NS  # how long after its end an open loop still sends what is overdue
-LONGEST_WAIT_S = 0.25  # libcurl's own timers are looked at this often
+LONGEST_WAIT_S = 0.25  # Ctrl-C and progress are looked at this often
 MIX = 0xD1342543DE82EF95  # odd: multiplying by it modulo 2**64 visits every trace id once
 MASK = 2**64 - 1
 FOREVER = 2**62
@@ -91,6 +91,7 @@ class _Engine:
         self._pack = records.PACK.pack_into
         self._filled = 0
         self._multi = handles.multi(plan)
+        self._sockets = sockets.Sockets(self._multi)
         self._handles = [handles.handle(plan) for _ in range(plan.slots)]
         self._order = mix(plan)
         self._headers = [handles.headers_of(request) for request in plan.requests]
@@ -103,7 +104,7 @@ class _Engine:
 
     def run(self, progress: Progress | None) -> None:
         plan, multi, flying = self.plan, self._multi, self._flying
-        clock = time.perf_counter_ns
+        clock, step = time.perf_counter_ns, self._sockets.step
         start, finish, fail = self._start, self._good, self._bad
         idle = deque(self._handles)
         later: deque[int] = deque()  # when failed slots of a closed loop may send again
@@ -134,7 +135,11 @@ class _Engine:
                 intended = later[0] if later else FOREVER - 1
             if not flying and intended == FOREVER:
                 return
-            multi.perform()
+            wait_ns = min(intended - (clock() - begin), tick - now) if idle else tick - now
+            if flying:
+                step(min(wait_ns / NS, LONGEST_WAIT_S))
+            elif wait_ns > 0:
+                time.sleep(min(wait_ns / NS, LONGEST_WAIT_S))
             _, good, bad = multi.info_read(1000)
             for handle in good:
                 finish(handle)
@@ -149,12 +154,6 @@ class _Engine:
             if now >= tick and progress is not None:
                 tick = now + TICK_NS
                 progress(self.outcome.requests + self._filled // SIZE, now)
-            if not good and not bad:
-                wait_ns = min(intended - (clock() - begin), tick - now) if idle else tick - now
-                if wait_ns > 0 and flying:
-                    multi.select(min(wait_ns / NS, LONGEST_WAIT_S))
-                elif wait_ns > 0:
-                    time.sleep(min(wait_ns / NS, LONGEST_WAIT_S))
 
     def _start(self, handle: pycurl.Curl, intended: int, now: int) -> None:
         number = self._started
@@ -270,4 +269,5 @@ class _Engine:
         for handle in self._handles:
             handle.close()
         self._multi.close()
+        self._sockets.close()
         self._sink.flush()

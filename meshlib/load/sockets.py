@@ -1,0 +1,103 @@
+"""Drives a multi stack by its sockets: only connections with news cost anything, however many there are.
+
+`curl_multi_perform` looks at every transfer and `curl_multi_wait` at every socket each time; a client that
+gets its answers singly, as on a busy machine, then pays for all connections with each of them.
+"""
+
+from __future__ import annotations
+
+import select
+
+import pycurl
+
+IN, OUT = pycurl.CSELECT_IN, pycurl.CSELECT_OUT
+READ, WRITE = select.POLLIN, select.POLLOUT  # epoll's have the same values
+WANTED = {
+    pycurl.POLL_NONE: 0,
+    pycurl.POLL_IN: READ,
+    pycurl.POLL_OUT: WRITE,
+    pycurl.POLL_INOUT: READ | WRITE,
+}
+# An error or a hang-up is for libcurl to find out by reading and writing.
+NEWS = [((event & ~WRITE) and IN) | ((event & ~READ) and OUT) for event in range(64)]
+EXACT_S = 0.05
+
+
+class Sockets:
+    """The sockets of one `CurlMulti`."""
+
+    def __init__(self, multi: pycurl.CurlMulti) -> None:
+        self._act, self._timeout = multi.socket_action, multi.timeout
+        self._watched: dict[int, int] = {}
+        self._polled: _Epoll | _Poll = _Epoll() if hasattr(select, "epoll") else _Poll()
+        multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+
+    def _watch(self, action: int, fd: int, _multi: object, _data: object) -> None:
+        if action == pycurl.POLL_REMOVE:
+            if self._watched.pop(fd, None) is not None:
+                self._polled.unregister(fd)
+        elif fd not in self._watched:
+            self._watched[fd] = action
+            self._polled.register(fd, WANTED[action])
+        elif self._watched[fd] != action:
+            self._watched[fd] = action
+            self._polled.modify(fd, WANTED[action])
+
+    def step(self, wait_s: float) -> None:
+        """Wait for news, `wait_s` at the longest, and let libcurl act on all of it.
+
+        libcurl is asked for its next timer once a step; a timer function would be called once a request.
+        """
+        act = self._act
+        due_ms = self._timeout()
+        if due_ms == 0:  # transfers that were just added
+            act(pycurl.SOCKET_TIMEOUT, 0)
+            due_ms = self._timeout()
+        if due_ms >= 0:
+            wait_s = min(wait_s, due_ms / 1000)
+        events = self._polled.poll(wait_s if wait_s > 0 else 0)
+        for fd, event in events:
+            act(fd, NEWS[event & 63])
+        if not events and due_ms >= 0:
+            act(pycurl.SOCKET_TIMEOUT, 0)
+
+    def close(self) -> None:
+        """Give the poller back; the sockets are libcurl's."""
+        self._polled.close()
+
+
+class _Epoll:
+    """epoll with waits to the microsecond: its own are whole milliseconds, in which an open loop is due
+    several times."""
+
+    def __init__(self) -> None:
+        self._made = select.epoll()
+        self._own = [self._made.fileno()]
+        self.register, self.modify, self.unregister = (
+            self._made.register,
+            self._made.modify,
+            self._made.unregister,
+        )
+        self._poll = self._made.poll
+        self.close = self._made.close
+
+    def poll(self, wait_s: float) -> list[tuple[int, int]]:
+        if 0 < wait_s < EXACT_S:
+            select.select(self._own, (), (), wait_s)
+            wait_s = 0
+        return self._poll(wait_s)
+
+
+class _Poll:
+    """The same with poll(2), to the millisecond, where there is no epoll."""
+
+    def __init__(self) -> None:
+        made = select.poll()
+        self.register, self.modify, self.unregister = made.register, made.modify, made.unregister
+        self._poll = made.poll
+
+    def poll(self, wait_s: float) -> list[tuple[int, int]]:
+        return self._poll(wait_s * 1000)
+
+    def close(self) -> None:
+        """There is nothing to give back."""
