@@ -103,7 +103,9 @@ def prepare(
         return NamedLab(values, home.lab_home())
     if earlier is not None and earlier.kept and Path(earlier.home).is_dir():
         os.environ[home.ENV] = earlier.home
-        return NamedLab(values, Path(earlier.home))
+        kept = NamedLab(values, Path(earlier.home))
+        kept.record.kept = True  # so that a run that resumes this one finds the lab, too
+        return kept
     return PrivateLab(values, keep_lab, leash)
 
 
