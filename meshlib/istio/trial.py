@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import copy
+import subprocess
 
 import pandas as pd
 
@@ -52,6 +53,7 @@ class Trial:
         self.name = name
         self._places = [(kind, cfg.namespace) for kind in KINDS] + [("secrets", cfg.istio_namespace)]
         self._timeout_s = cfg.timeout_s
+        self._watcher: subprocess.Popen[bytes] | None = None
 
     def apply(self, *objects: Obj) -> pd.DataFrame:
         """Apply objects; columns as in `kube.apply.apply`."""
@@ -68,7 +70,16 @@ class Trial:
 
     def end(self) -> pd.DataFrame:
         """Delete everything of this trial, whoever started it, and wait until it is gone."""
-        return self._delete(self.left())
+        removed = self._delete(self.left())
+        if self._watcher is not None:
+            afterwards.stop(self._watcher)
+            self._watcher = None
+        return removed
+
+    def watch(self, cfg: Config) -> None:
+        """Have everything deleted when this process ends, even by a kill, unless `end` was called."""
+        self._watcher = afterwards.start(self.name, cfg.as_dict())
+        atexit.register(self.end)
 
     def left(self) -> pd.DataFrame:
         """What is there with the trial's label: Resource, Kind, Namespace, Name, UID."""
@@ -94,11 +105,5 @@ def begin(cluster: Cluster, cfg: Config, name: str) -> Trial:
     """Open a trial: leftovers of an earlier run go now, its own when this process ends, even by a kill."""
     trial = Trial(cluster, cfg, name)
     trial.end()
-    watcher = afterwards.start(name, cfg.as_dict())
-
-    def finish() -> None:
-        trial.end()
-        afterwards.stop(watcher)
-
-    atexit.register(finish)
+    trial.watch(cfg)
     return trial
