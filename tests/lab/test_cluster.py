@@ -67,6 +67,18 @@ def deployment(replicas: int) -> dict[str, Any]:
     }
 
 
+SERVICE = {
+    "metadata": {"name": "till"},
+    "spec": {"selector": {"app": "till"}, "ports": [{"port": 80, "targetPort": 8081}]},
+}
+
+
+def cluster_ips(core: client.CoreV1Api) -> dict[str, str]:
+    return {
+        each.metadata.name: each.spec.cluster_ip for each in core.list_namespaced_service("default").items
+    }
+
+
 def wait_available(apps: client.AppsV1Api, wanted: int) -> None:
     def probe() -> None:
         status = apps.read_namespaced_deployment("till", "default").status
@@ -96,7 +108,10 @@ def test_a_lab_lives_through_kill_and_restart(home: Path, tmp_path: Path) -> Non
     with api(home) as connection:
         apps, core = client.AppsV1Api(connection), client.CoreV1Api(connection)
         apps.create_namespaced_deployment("default", deployment(2))
+        core.create_namespaced_service("default", SERVICE)
         wait_available(apps, 2)
+        addresses = cluster_ips(core)
+        assert set(addresses) == {"kubernetes", "till"}
         pods = core.list_namespaced_pod("default").items
         first = pods[0].status.container_statuses[0]
         os.kill(int(first.container_id.removeprefix("meshlib://pid-")), signal.SIGKILL)
@@ -119,6 +134,12 @@ def test_a_lab_lives_through_kill_and_restart(home: Path, tmp_path: Path) -> Non
         wait_available(client.AppsV1Api(connection), 2)
         pods = client.CoreV1Api(connection).list_namespaced_pod("default").items
         assert {each.metadata.name: each.status.pod_ip for each in pods} == names
+        core = client.CoreV1Api(connection)
+        assert cluster_ips(core) == addresses
+        second = core.create_namespaced_service("default", {**SERVICE, "metadata": {"name": "second"}})
+        assert second.spec.cluster_ip not in addresses.values()
+        reached = [each.ip for each in core.read_namespaced_endpoints("till", "default").subsets[0].addresses]
+        assert sorted(reached) == sorted(names.values())
     assert CliRunner().invoke(lab, ["logs", "--home", str(home), "till"]).output.count("listening on") >= 2
     again.stop()
     assert processes_of(home) == []
