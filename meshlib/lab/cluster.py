@@ -23,7 +23,7 @@ from typing import Any
 import meshlib
 from meshlib import wait
 from meshlib.errors import LabError
-from meshlib.lab import state
+from meshlib.lab import inotify, state
 from meshlib.lab.kubelet.images import load_images
 from meshlib.lab.kubelet.records import Records
 from meshlib.lab.network import loopback_environment
@@ -85,6 +85,7 @@ def start(
     if images is not None:
         images = images.resolve()
         load_images(images)  # a wrong file is said here, before anything starts
+    inotify.require()
     process, report = _spawn(home, images, kubernetes_version, port)
 
     def ready() -> state.ClusterState:
