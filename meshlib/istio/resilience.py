@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
@@ -128,13 +128,25 @@ def traced(site: Site, path: str) -> tuple[str, Evidence]:
     return trace_id, site.get(path, headers=headers)
 
 
-def retried(site: Site, path: str, *, tries: int = 100) -> tuple[str, Evidence]:
-    """The first of at most `tries` traced requests that took the gateway more than one attempt."""
+def first_traced(
+    site: Site, path: str, holds: Callable[[Evidence], bool], *, tries: int = 100
+) -> tuple[str, Evidence]:
+    """The first of at most `tries` traced requests whose evidence `holds`; else the last one."""
     for _ in range(tries):
         trace_id, seen = traced(site, path)
-        if seen.headers.get(ATTEMPTS_HEADER, "1") != "1":
+        if holds(seen):
             break
     return trace_id, seen
+
+
+def refused(site: Site, path: str) -> tuple[str, Evidence]:
+    """A traced request that was answered 503."""
+    return first_traced(site, path, lambda seen: seen.status == 503)
+
+
+def retried(site: Site, path: str) -> tuple[str, Evidence]:
+    """A traced request that took the gateway more than one attempt."""
+    return first_traced(site, path, lambda seen: seen.headers.get(ATTEMPTS_HEADER, "1") != "1")
 
 
 def flags(spans: pd.DataFrame, gateway: str) -> pd.DataFrame:
