@@ -94,6 +94,13 @@ TABLE = """
 08 istio pods/portforward                             create
 08 istio services                                     get
 08 istio services/proxy                               get
+09 -     nodes                                        list
+09 app   configmaps                                   get
+09 app   endpointslices.discovery.k8s.io              list
+09 istio pods                                         list
+09 istio pods/portforward                             create
+09 istio services                                     get
+09 istio services/proxy                               get
 10 -     nodes                                        list
 10 app   configmaps                                   get list
 10 app   authorizationpolicies.security.istio.io      list
@@ -123,6 +130,71 @@ TABLE = """
 11 istio configmaps                                   get
 11 istio secrets                                      list
 11 istio services                                     get
+12 -     nodes                                        list
+12 app   authorizationpolicies.security.istio.io      list
+12 app   configmaps                                   get list
+12 app   deployments.apps                             apply list delete
+12 app   destinationrules.networking.istio.io         apply list delete
+12 app   gateways.networking.istio.io                 list
+12 app   peerauthentications.security.istio.io        list
+12 app   pods                                         list
+12 app   pods/log                                     get
+12 app   requestauthentications.security.istio.io     list
+12 app   serviceaccounts                              list
+12 app   services                                     apply list delete
+12 app   virtualservices.networking.istio.io          apply list delete
+12 istio configmaps                                   get
+12 istio secrets                                      list
+12 istio services                                     get
+13 -     nodes                                        list
+13 app   authorizationpolicies.security.istio.io      list
+13 app   configmaps                                   get list
+13 app   deployments.apps                             apply list delete
+13 app   destinationrules.networking.istio.io         apply list delete
+13 app   gateways.networking.istio.io                 apply list delete
+13 app   peerauthentications.security.istio.io        list
+13 app   pods                                         list
+13 app   requestauthentications.security.istio.io     list
+13 app   serviceaccounts                              list
+13 app   services                                     apply list delete
+13 app   virtualservices.networking.istio.io          apply list delete
+13 istio pods                                         list
+13 istio pods/portforward                             create
+13 istio secrets                                      list
+13 istio services                                     get
+13 istio services/proxy                               get
+14 -     authorizationpolicies.security.istio.io      list
+14 -     destinationrules.networking.istio.io         list
+14 -     endpointslices.discovery.k8s.io              list
+14 -     gateways.networking.istio.io                 list
+14 -     mutatingwebhookconfigurations.{admission}    list
+14 -     namespaces                                   apply list
+14 -     nodes                                        list
+14 -     peerauthentications.security.istio.io        list
+14 -     pods                                         list
+14 -     requestauthentications.security.istio.io     list
+14 -     serviceentries.networking.istio.io           list
+14 -     services                                     list
+14 -     telemetries.telemetry.istio.io               list
+14 -     virtualservices.networking.istio.io          list
+14 app   authorizationpolicies.security.istio.io      list create delete
+14 app   configmaps                                   get list
+14 app   deployments.apps                             get
+14 app   gateways.networking.istio.io                 apply list
+14 app   pods                                         list delete
+14 app   secrets                                      get list
+14 app   services                                     apply list
+14 app   telemetries.telemetry.istio.io               list
+14 app   virtualservices.networking.istio.io          apply list
+14 istio authorizationpolicies.security.istio.io      list
+14 istio configmaps                                   apply list
+14 istio gateways.networking.istio.io                 list
+14 istio pods                                         list
+14 istio pods/portforward                             create
+14 istio secrets                                      get list create delete
+14 istio services                                     get list create delete
+14 istio telemetries.telemetry.istio.io               apply list
+14 istio virtualservices.networking.istio.io          list
 90 -     namespaces                                   list delete
 90 -     mutatingwebhookconfigurations.{admission}    list
 90 -     validatingwebhookconfigurations.{admission}  list

@@ -13,6 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
+from meshlib import parameters
+from meshlib.istio import needs
+from meshlib.kube.requests import REVIEWS
+
 ROOT = Path(__file__).parents[2]
 STEPS = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))]
 LIMIT_S = 900
@@ -63,6 +67,21 @@ def test_one_request_has_the_spans_of_a_real_mesh(run: Run) -> None:
         "istio-ingressgateway.istio-system",
         "gohttpserver.httpserver-istio",
     }
+
+
+def test_nothing_was_asked_of_the_api_server_that_the_table_of_rights_lacks(run: Run) -> None:
+    table = set(needs.rights(parameters.complete({}), method="manifest"))
+    asked = {
+        (call["verb"], call["resource"], call["namespace"])
+        for step in STEPS
+        for call in map(json.loads, (run.folder / "requests" / f"{step}.jsonl").read_text().splitlines())
+    }
+    lacking = {
+        (verb, resource, namespace)
+        for verb, resource, namespace in asked
+        if resource not in REVIEWS and not {(verb, resource, namespace), (verb, resource, "")} & table
+    }
+    assert lacking == set()
 
 
 def test_the_report_opens_from_disk(run: Run) -> None:
