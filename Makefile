@@ -20,6 +20,7 @@ check: dev ## ruff, mypy strict, import arrows, notebooks without outputs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/nbstripout --keep-id --verify notebooks/[0-9]*.ipynb
 
 test-real: dev ## Run the notebooks on the cluster that MESHLIB_REAL_CONTEXT names and compare
 	$(BIN)/python -m pytest -rs tests/real
