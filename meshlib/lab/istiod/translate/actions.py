@@ -13,6 +13,7 @@ from meshlib.lab.istiod.minors import Minor
 from meshlib.lab.istiod.translate.durations import proto, seconds
 from meshlib.lab.istiod.translate.matching import string_match
 from meshlib.lab.istiod.translate.model import Obj, present, typed
+from meshlib.lab.schema.webhook.routes import GRPC_STATUSES
 
 _CODES = {
     301: "MOVED_PERMANENTLY",
@@ -21,25 +22,6 @@ _CODES = {
     307: "TEMPORARY_REDIRECT",
     308: "PERMANENT_REDIRECT",
 }
-_GRPC = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-]
 RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 _STATUSES = frozenset(status.value for status in http.HTTPStatus)
 
@@ -161,7 +143,7 @@ def fault(settings: Mapping[str, Any]) -> Obj | None:
         if abort.get("httpStatus") is not None:
             error["http_status"] = abort["httpStatus"]
         elif abort.get("grpcStatus"):
-            error["grpc_status"] = _GRPC.index(abort["grpcStatus"])
+            error["grpc_status"] = GRPC_STATUSES.index(abort["grpcStatus"])
         if error and abort.get("percentage") is not None:
             error["percentage"] = percentage(abort["percentage"].get("value", 0))
         if error:
