@@ -137,7 +137,7 @@ class _Engine:
                 return
             wait_ns = min(intended - (clock() - begin), tick - now) if idle else tick - now
             if flying:
-                step(min(wait_ns / NS, LONGEST_WAIT_S))
+                step(min(wait_ns / NS, LONGEST_WAIT_S), len(flying))
             elif wait_ns > 0:
                 time.sleep(min(wait_ns / NS, LONGEST_WAIT_S))
             _, good, bad = multi.info_read(1000)

@@ -43,16 +43,18 @@ class Sockets:
             self._watched[fd] = action
             self._polled.modify(fd, WANTED[action])
 
-    def step(self, wait_s: float) -> None:
-        """Wait for news, `wait_s` at the longest, and let libcurl act on all of it.
+    def step(self, wait_s: float, under_way: int) -> None:
+        """Wait for news of `under_way` transfers, `wait_s` at the longest, and let libcurl act on all of it.
 
         libcurl is asked for its next timer once a step; a timer function would be called once a request.
         """
         act = self._act
         due_ms = self._timeout()
         if due_ms == 0:  # transfers that were just added
-            act(pycurl.SOCKET_TIMEOUT, 0)
+            _, running = act(pycurl.SOCKET_TIMEOUT, 0)
             due_ms = self._timeout()
+            if running < under_way:  # an answer was there as soon as its request was sent
+                wait_s = 0
         if due_ms >= 0:
             wait_s = min(wait_s, due_ms / 1000)
         events = self._polled.poll(wait_s if wait_s > 0 else 0)
