@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from meshlib import parameters
 from meshlib.errors import PreflightError
 from meshlib.istio import preflight
 from meshlib.istio.findings import FAIL
+from meshlib.kube import journal
+from meshlib.runbook import record
+from meshlib.runbook.run import Request, run
 
+ROOT = Path(__file__).parents[2]
 HOST = "gohttpserver.io"
 
 
@@ -173,6 +180,42 @@ def test_the_table_says_what_is_wrong(
         preflight.demand(survey)
     assert caught.value.exit_code == 3
     assert api.version == before
+
+
+WHOLE_RUNS = (
+    lacks_rights,
+    unreachable,
+    expired,
+    wrong_context,
+    untrusted,
+    without_istio,
+    newer_istio,
+    same_host,
+)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("case", WHOLE_RUNS, ids=lambda case: case.__name__)
+def test_a_whole_run_ends_with_3_before_it_writes(
+    api: Any, case: Callable[[Any], parameters.Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MESHLIB_HOME", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    need, found = CASES[case]
+    values = case(api).as_dict()
+    values.pop("run_id")
+    (tmp_path / "parameters.yaml").write_text(yaml.safe_dump(values))
+    before = api.version
+    printed = io.StringIO()
+    request = Request(ROOT / "notebooks", tmp_path / "out", tmp_path / "parameters.yaml", html=False)
+    assert run(request, out=printed) == 3, printed.getvalue()
+    assert api.version == before
+    folder = tmp_path / "out" / "latest"
+    manifest = record.load(folder / "manifest.json", record.Manifest)
+    assert [step.name for step in manifest.steps if step.outcome != "not-run"] == ["00_preflight"]
+    assert need in manifest.reason
+    assert found in manifest.reason
+    assert not [call for _, call in journal.read(folder) if call.writes]
 
 
 def test_a_fit_cluster_has_no_fail(api: Any) -> None:
