@@ -11,9 +11,10 @@ import click
 import msgspec
 import yaml
 
+from meshlib import export
 from meshlib.errors import ParameterError
 from meshlib.load.plan import Http, Request, TraceHeaders
-from meshlib.load.result import LoadResult
+from meshlib.load.result import SAVED, LoadResult
 from meshlib.load.run import run
 
 
@@ -54,7 +55,10 @@ from meshlib.load.run import run
 @click.option("--workers", "-w", type=int, default=1, show_default=True, help="Processes.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of Poisson arrivals.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Write the requests (.csv) or the summary (.json)."
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the requests (.csv, .parquet) or the summary (.json).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def load(
@@ -91,8 +95,8 @@ def load(
     """
     if rate is not None and steps is not None:
         raise ParameterError(["rate, steps: give one of them"])
-    if out is not None and out.suffix not in (".csv", ".json"):
-        raise ParameterError([f"out: {out} ends neither in .csv nor in .json"])
+    if out is not None:
+        export.check(out, kinds=SAVED)
     result = run(
         _mix(mix, url) if mix else [Request(url, method or ("POST" if data else "GET"), header, _body(data))],
         rate=rate if steps is None else _steps(steps),

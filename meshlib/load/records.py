@@ -37,6 +37,7 @@ DTYPE = np.dtype(
 PACK = struct.Struct("<qqIIIIIqQHHBBBB")
 NEW_CONNECTION, SAMPLED = 1, 2
 HTTP_NAMES = {0: "", 1: "1.0", 2: "1.1", 3: "2"}
+_SORTED_AT_ONCE = 2**18
 
 Records = npt.NDArray[np.void]
 
@@ -50,7 +51,7 @@ class Part:
 
 
 def read(parts: list[Part]) -> Records:
-    """All records, in order of the intended send time; file-backed while there is one worker."""
+    """All records, in order of the intended send time; in a file, however many workers there were."""
     arrays = [
         np.memmap(part.file, dtype=DTYPE, mode="r")
         for part in parts
@@ -60,8 +61,17 @@ def read(parts: list[Part]) -> Records:
         return np.empty(0, dtype=DTYPE)
     if len(arrays) == 1:
         return arrays[0]
-    whole = np.concatenate(arrays)
-    return whole[np.argsort(whole["intended_ns"], kind="stable")]
+    order = np.argsort(np.concatenate([each["intended_ns"] for each in arrays]), kind="stable")
+    whole = np.memmap(parts[0].file.with_name("all.records"), dtype=DTYPE, mode="w+", shape=order.shape)
+    for at in range(0, len(order), _SORTED_AT_ONCE):
+        places = order[at : at + _SORTED_AT_ONCE]
+        piece = whole[at : at + _SORTED_AT_ONCE]
+        begin = 0
+        for each in arrays:
+            ours = (places >= begin) & (places < begin + len(each))
+            piece[ours] = each[places[ours] - begin]
+            begin += len(each)
+    return whole
 
 
 def latency_us(records: Records) -> npt.NDArray[np.float64]:

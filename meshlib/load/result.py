@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import weakref
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from meshlib import export
 from meshlib.load import records, stats
 from meshlib.load.engine import Outcome
 from meshlib.load.plan import NS, Plan
 
 if TYPE_CHECKING:
     import pandas as pd
+
+SAVED = (export.CSV, export.PARQUET, export.JSON)
 
 
 class LoadResult:
@@ -112,24 +116,38 @@ class LoadResult:
 
     @cached_property
     def records(self) -> records.Records:
-        """The records as they are, 60 bytes each, on disk while there was one worker (`records.DTYPE`)."""
+        """The records as they are, 60 bytes each, in a file (`records.DTYPE`)."""
         return records.read(self._parts)
+
+    @property
+    def _prefixes(self) -> list[str]:
+        return [part.trace_prefix for part in self._parts]
 
     @cached_property
     def requests(self) -> pd.DataFrame:
         """One row a request; see `records.frame` for the columns."""
-        return records.frame(self.records, [part.trace_prefix for part in self._parts])
+        return records.frame(self.records, self._prefixes)
 
     def as_json(self) -> dict[str, Any]:
         """The summary under the names of `meshlib load --json`."""
         return asdict(self.numbers)
 
     def save(self, path: Path) -> None:
-        """Write the requests to `path`: `.json` is the summary, `.csv` one line a request."""
-        if path.suffix == ".json":
-            path.write_bytes(msgspec.json.format(msgspec.json.encode(self.as_json()), indent=2))
+        """Write to `path`: `.csv` and `.parquet` are one row a request, `.json` is the summary.
+
+        Pieces of a quarter of a million requests, so that memory does not grow with the run. Raises
+        `ParameterError` for another ending, a missing folder, or Parquet without pyarrow.
+        """
+        export.check(path, kinds=SAVED)
+        if path.suffix == export.JSON:
+            export.write_bytes(path, msgspec.json.format(msgspec.json.encode(self.as_json()), indent=2))
         else:
-            self.requests.to_csv(path, index=False)
+            export.write(path, self.pieces())
+
+    def pieces(self, size: int = 2**18) -> Iterator[pd.DataFrame]:
+        """The table `requests` in pieces of `size` rows; a run without requests has one, empty."""
+        for at in range(0, max(len(self.records), 1), size):
+            yield records.frame(self.records[at : at + size], self._prefixes)
 
     def _repr_html_(self) -> str:
         return str(self.summary._repr_html_())  # type: ignore[operator]

@@ -6,10 +6,12 @@ import json
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import pandas as pd
 
+from meshlib import export
 from meshlib.errors import ParameterError
 from meshlib.traces import frames
 from meshlib.traces.jaeger import Jaeger
@@ -31,6 +33,12 @@ Reach = Callable[[str | None, str | None], Transport]  # kubeconfig, context →
 @click.option("--context", help="Context of the kubeconfig.")
 @click.option("--json", "as_json", is_flag=True, help="Print the traces as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the spans as CSV.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the spans (.csv, .parquet) or the traces (.json).",
+)
 @click.pass_context
 def traces(
     ctx: click.Context,
@@ -43,10 +51,13 @@ def traces(
     context: str | None,
     as_json: bool,
     as_csv: bool,
+    out: Path | None,
 ) -> None:
     """Fetch all traces of a service in a window and print percentiles, outliers, errors and dependencies."""
     if as_json and as_csv:
         raise ParameterError(["json, csv: give one of them"])
+    if out is not None:
+        export.check(out, kinds=(export.CSV, export.PARQUET, export.JSON))
     reach: Reach | None = ctx.obj
     if url is not None:
         transport: Transport = UrlTransport(url)
@@ -57,6 +68,11 @@ def traces(
     now_us = time.time_ns() // 1000
     client = Jaeger(transport)
     spans = client.spans(service, now_us - window_us(last), now_us, operation=operation, tags=_tags(tag))
+    if out is not None and out.suffix == export.JSON:
+        document = _document(service, frames.traces(spans), spans)
+        export.write_bytes(out, json.dumps(document, indent=2).encode())
+    elif out is not None:
+        export.write(out, [spans])
     if as_csv:
         click.echo(spans.to_csv(index=False), nl=False)
     elif as_json:

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
 from meshlib.errors import ParameterError
+from meshlib.load import run as load_run
 from meshlib.load.commands import load
 
 
@@ -42,6 +44,25 @@ def test_a_mix_file_and_a_table_of_requests(server: Any, tmp_path: Path) -> None
     assert sum(head.startswith("POST /b") for head in server.heads) == 5
 
 
+def test_requests_as_parquet_in_order_of_their_time(server: Any, tmp_path: Path) -> None:
+    out = tmp_path / "requests.parquet"
+    run(server.url + "/", "--requests", "400", "--workers", "2", "--trace", "w3c", "--out", str(out))
+    found = pd.read_parquet(out)
+    assert len(found) == 400
+    assert found["intended_s"].is_monotonic_increasing
+    assert set(found["worker"]) == {0, 1}
+    assert found["trace_id"].nunique() == 400
+    assert set(found["status"]) == {200}
+
+
+def test_pieces_of_a_run_make_up_its_table(server: Any) -> None:
+    result = load_run(server.url + "/", requests=50, workers=2)
+    pieces = [*result.pieces(20)]
+    assert [len(piece) for piece in pieces] == [20, 20, 10]
+    whole = pd.concat(pieces, ignore_index=True)
+    assert whole["intended_s"].tolist() == result.requests["intended_s"].tolist()
+
+
 def test_what_is_wrong_is_refused(server: Any, tmp_path: Path) -> None:
     for args, finding in (
         (["--data", "@/no/body"], "data: cannot read /no/body"),
@@ -49,6 +70,7 @@ def test_what_is_wrong_is_refused(server: Any, tmp_path: Path) -> None:
         (["--steps", "fast"], "steps: 'fast'"),
         (["--mix", "/no/mix"], "mix: /no/mix"),
         (["--out", "x.png"], "out: x.png"),
+        (["--out", "/no/folder/x.csv"], "out: there is no folder /no/folder"),
         (["--requests", "0"], "requests: 0"),
     ):
         with pytest.raises(ParameterError, match=finding.replace("(", ".")):

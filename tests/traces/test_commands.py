@@ -6,8 +6,10 @@ import csv
 import io
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -76,3 +78,15 @@ def test_windows_and_refusals(invoke: Any) -> None:
     for args in (["--last", "soon"], ["--tag", "x"], ["--json", "--csv"]):
         with pytest.raises(ParameterError):
             invoke("--service", "gateway", *args)
+
+
+def test_spans_and_traces_as_files(invoke: Any, tmp_path: Path) -> None:
+    for name in ("spans.csv", "spans.parquet", "traces.json"):
+        assert "1 traces, 2 spans" in invoke("--service", "gateway", "--out", str(tmp_path / name))
+    found = pd.read_parquet(tmp_path / "spans.parquet")
+    assert found["duration_ms"].tolist() == [4.0, 3.0]
+    assert found["service"].tolist() == ["gateway", "app"]
+    assert len((tmp_path / "spans.csv").read_text().splitlines()) == 3
+    assert json.loads((tmp_path / "traces.json").read_text())["traces"][0]["spans"] == 2
+    with pytest.raises(ParameterError, match=r"out: a\.txt"):
+        invoke("--service", "gateway", "--out", "a.txt")
