@@ -23,6 +23,11 @@ class Minor:
     native_sidecar: istio-proxy is injected as an init container that restarts always (default from 1.27 on)
     zipkin_service: the Zipkin tracer is configured by an HTTP service with a timeout (from 1.29 on)
     passthrough_cluster: the name of the cluster behind the inbound catch-all
+    proxies_100_continue: `100 Continue` comes from the application, not from the proxy (from 1.23 on)
+    inbound_retry: a sidecar retries what was reset before the application had it (from 1.24 on; from
+    1.26 on not for gRPC)
+    handshake_timeout: a gateway ends a handshake that takes longer than 15 s (from 1.24 on)
+    absolute_names: a service's name with a dot at its end is the service too (from 1.27 on)
     """
 
     number: int
@@ -34,6 +39,10 @@ class Minor:
     native_sidecar: bool
     zipkin_service: bool
     passthrough_cluster: str
+    proxies_100_continue: bool = False
+    inbound_retry: bool = False
+    handshake_timeout: bool = False
+    absolute_names: bool = False
 
 
 _FIRST = Minor(19, True, True, False, False, False, False, False, "InboundPassthroughClusterIpv4")
@@ -41,11 +50,11 @@ _CHANGES: dict[int, dict[str, bool | str]] = {
     20: {},
     21: {},
     22: {"default_tracer": False},
-    23: {"passthrough_cluster": "InboundPassthroughCluster"},
-    24: {"retry_503": False, "hash_keeps_hosts": True},
+    23: {"passthrough_cluster": "InboundPassthroughCluster", "proxies_100_continue": True},
+    24: {"retry_503": False, "hash_keeps_hosts": True, "inbound_retry": True, "handshake_timeout": True},
     25: {},
     26: {"spawn_upstream_span": True},
-    27: {"native_sidecar": True},
+    27: {"native_sidecar": True, "absolute_names": True},
     28: {"w3c_option": True},
     29: {"zipkin_service": True},
     30: {},

@@ -15,6 +15,7 @@ import yaml
 
 from meshlib.errors import LabError
 from meshlib.lab.istiod.minors import Minor
+from meshlib.lab.istiod.translate.mesh import overlaid
 
 Obj = Mapping[str, Any]
 
@@ -35,9 +36,7 @@ def proxy_config(behaves: Minor, mesh: str = "", variable: str = "", annotation:
         _mapping(variable, "the variable PROXY_CONFIG"),
         _mapping(annotation, f"the annotation {ANNOTATION}"),
     ):
-        metadata = {**config["proxyMetadata"], **(layer.get("proxyMetadata") or {})}
-        config |= {key: value for key, value in layer.items() if value is not None}
-        config["proxyMetadata"] = metadata
+        config = overlaid(config, layer)
     return config
 
 

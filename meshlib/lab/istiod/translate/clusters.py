@@ -35,6 +35,7 @@ from meshlib.lab.istiod.translate.pools import (
     explicit,
     use_downstream_protocol,
 )
+from meshlib.lab.istiod.translate.proxyheaders import preserve_case, proxy_headers
 from meshlib.lab.istiod.translate.routes import config_path
 from meshlib.lab.istiod.translate.services import Port, Service
 from meshlib.lab.istiod.translate.world import World
@@ -55,6 +56,7 @@ class ClusterBuilder:
         self.paths = paths
         self.secrets = secrets
         self.mesh: MeshConfig = mesh_config(world)
+        self.headers = proxy_headers(world, proxy)
         self.problems: list[Problem] = []
 
     def of_service(self, service: Service) -> tuple[list[Obj], list[Obj]]:
@@ -174,13 +176,15 @@ class ClusterBuilder:
     def _protocol(self, port: Port, pool: Mapping[str, Any]) -> Obj:
         """The options by which Envoy speaks to the service; empty means HTTP/1.1."""
         http = pool.get("http") or {}
-        if http.get("useClientProtocol"):
-            return use_downstream_protocol()
+        preserved = preserve_case() if self.headers.preserve_case and port.may_be_http else {}
+        sniffed = port.protocol == services.AUTO and self.proxy.role == "sidecar"
+        if http.get("useClientProtocol") or (sniffed and not port.is_http2):
+            return use_downstream_protocol(preserved)
         policy = http.get("h2UpgradePolicy", "DEFAULT")
         upgrade = policy == "UPGRADE" or (policy == "DEFAULT" and self.mesh.h2_upgrade and port.is_http)
-        if port.is_http2 or upgrade:
+        if port.is_http2 or (upgrade and not preserved):
             return {"explicit_http_config": {"http2_protocol_options": dict(HTTP2)}}
-        return {}
+        return {"explicit_http_config": {"http_protocol_options": preserved}} if preserved else {}
 
     def _security(
         self,
@@ -305,7 +309,7 @@ class ClusterBuilder:
         if service:
             cluster["metadata"] = _metadata(service, None, "")
         sniffed = port is None or port.protocol == services.AUTO
-        options = use_downstream_protocol() if sniffed else self._protocol(port, pool) if port else {}
+        options = use_downstream_protocol({}) if sniffed else self._protocol(port, pool) if port else {}
         apply_pool(cluster, options, pool, None)
         if options:
             cluster["typed_extension_protocol_options"] = {HTTP_OPTIONS: typed(HTTP_OPTIONS, **options)}

@@ -9,6 +9,7 @@ Services that lead to it (docs/ARCHITECTURE.md, Addresses).
 
 from __future__ import annotations
 
+from meshlib.lab.istiod.minors import minor
 from meshlib.lab.istiod.translate import accesslog, names, tls
 from meshlib.lab.istiod.translate.endpoints import address
 from meshlib.lab.istiod.translate.gateways import Listen, Merged, Server, addresses
@@ -19,6 +20,8 @@ from meshlib.lab.istiod.translate.security import Filters
 from meshlib.lab.istiod.translate.tcp import TcpBuilder
 from meshlib.lab.istiod.translate.world import World
 
+#: How long a client may take to say what it wants, so that half-open connections do not pile up.
+HANDSHAKE = "15s"
 _TLS_INSPECTOR = {
     "name": "envoy.filters.listener.tls_inspector",
     "typed_config": typed("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"),
@@ -51,6 +54,9 @@ class GatewayListeners:
                 continue
             bound = addresses(self.world, self.proxy, listen)
             name = names.listener(listen.port)
+            if minor(self.proxy.minor).handshake_timeout:
+                for chain in chains:
+                    chain["transport_socket_connect_timeout"] = HANDSHAKE
             listener: Obj = {
                 "name": name,
                 "address": address(*bound[0]),

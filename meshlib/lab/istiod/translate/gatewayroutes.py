@@ -9,6 +9,7 @@ from meshlib.lab.istiod.minors import minor
 from meshlib.lab.istiod.translate import hosts, names, virtualservices
 from meshlib.lab.istiod.translate.gateways import Server
 from meshlib.lab.istiod.translate.model import Obj, Of, Problem, Proxy
+from meshlib.lab.istiod.translate.proxyheaders import proxy_headers
 from meshlib.lab.istiod.translate.routes import READS, RouteBuilder, sorted_routes
 from meshlib.lab.istiod.translate.virtualservices import Same, VirtualService
 from meshlib.lab.istiod.translate.world import World
@@ -35,6 +36,7 @@ def route_configuration(
 ) -> tuple[Obj, list[Problem]]:
     """One route configuration: a virtual host for every host that a server and a VirtualService share."""
     virtual: dict[str, Obj] = {}
+    counted = proxy_headers(world, proxy).attempt_count
     redirected: set[str] = set()
     collected: dict[str, list[Obj]] = {}
     problems: list[Problem] = []
@@ -49,13 +51,13 @@ def route_configuration(
             if not routes:
                 continue
             for host in (host.lower() for host in shared):
-                virtual.setdefault(host, _virtual_host(host, server.port))
+                virtual.setdefault(host, _virtual_host(host, server.port, counted=counted))
                 collected.setdefault(host, []).extend(routes)
                 if to_https:
                     redirected.add(host)
         if to_https:
             for host in (host.rpartition("/")[2].lower() for host in server.hosts):
-                virtual.setdefault(host, _virtual_host(host, server.port))
+                virtual.setdefault(host, _virtual_host(host, server.port, counted=counted))
                 redirected.add(host)
     for host, found_host in virtual.items():
         if host in redirected:
@@ -75,11 +77,11 @@ def route_configuration(
     }, problems
 
 
-def _virtual_host(host: str, port: int) -> Obj:
+def _virtual_host(host: str, port: int, *, counted: bool) -> Obj:
     return {
         "name": names.virtual_host(host, port),
         "domains": [host],
-        "include_request_attempt_count": True,
+        "include_request_attempt_count": counted,
     }
 
 

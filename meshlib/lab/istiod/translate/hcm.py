@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from meshlib.lab.istiod.minors import minor
 from meshlib.lab.istiod.translate import accesslog, services, tracing
 from meshlib.lab.istiod.translate.clusters import DNS_CACHE
 from meshlib.lab.istiod.translate.mesh import MeshConfig, mesh_config, proxy_config
 from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, typed
+from meshlib.lab.istiod.translate.proxyheaders import FORWARD, ProxyHeaders, preserve_case, proxy_headers
 from meshlib.lab.istiod.translate.world import World
 
 Side = Literal["gateway", "inbound", "outbound"]
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-_FORWARD = ("SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY")
 
 
 def http_filter(name: str, type_name: str, **fields: Any) -> Obj:
@@ -41,8 +42,10 @@ DYNAMIC_FORWARD_PROXY = http_filter(
 )
 
 
-def _router(*, child_span: bool) -> Obj:
+def _router(*, child_span: bool, debug: bool) -> Obj:
     fields = {"start_child_span": True} if child_span else {}
+    if not debug:
+        fields["suppress_envoy_headers"] = True
     return http_filter(
         "envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router", **fields
     )
@@ -66,14 +69,15 @@ def connection_manager(
     """
     mesh = mesh_config(world)
     config = proxy_config(mesh, proxy)
+    headers = proxy_headers(world, proxy)
     traced = tracing.configuration(world, proxy, side, problems)
     fields: Obj = {
         "stat_prefix": stat_prefix,
         "codec_type": "AUTO",
         "use_remote_address": side == "gateway",
         **_normalization(mesh),
-        **_server_name(side),
-        **_client_certificate(side, config),
+        **_server_name(side, headers),
+        **_client_certificate(side, config, headers),
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "stream_idle_timeout": "0s",
         "request_id_extension": {
@@ -83,6 +87,14 @@ def connection_manager(
             )
         },
     }
+    if minor(proxy.minor).proxies_100_continue:
+        fields["proxy_100_continue"] = True
+    if not headers.request_id:
+        fields["generate_request_id"] = False
+    if headers.forwarded_port:
+        fields["append_x_forwarded_port"] = True
+    if headers.preserve_case:
+        fields["http_protocol_options"] = preserve_case()
     if side == "gateway":
         # Without it Envoy takes nobody for internal and strips what gateways in front have set.
         hops = (config.get("gatewayTopology") or {}).get("numTrustedProxies") or 0
@@ -102,7 +114,7 @@ def connection_manager(
         FAULT,
         CORS,
         *([DYNAMIC_FORWARD_PROXY] if _names_hosts(world, proxy, side) else []),
-        _router(child_span=traced.child_span),
+        _router(child_span=traced.child_span, debug=headers.debug),
     ]
     return {"name": "envoy.filters.network.http_connection_manager", "typed_config": typed(_HCM, **fields)}
 
@@ -125,20 +137,24 @@ def _normalization(mesh: MeshConfig) -> Obj:
     }
 
 
-def _server_name(side: Side) -> Obj:
-    """A client's sidecar keeps Envoy's own name; the others say `istio-envoy`."""
-    return {} if side == "outbound" else {"server_name": "istio-envoy"}
+def _server_name(side: Side, headers: ProxyHeaders) -> Obj:
+    """A client's sidecar keeps Envoy's own name, unless one is given; the others say `istio-envoy`."""
+    if headers.server is None:
+        return {"server_header_transformation": "PASS_THROUGH"}
+    return {} if side == "outbound" and not headers.named else {"server_name": headers.server}
 
 
-def _client_certificate(side: Side, config: Mapping[str, Any]) -> Obj:
+def _client_certificate(side: Side, config: Mapping[str, Any], headers: ProxyHeaders) -> Obj:
     if side == "outbound":
         return {}
-    details = "SANITIZE_SET" if side == "gateway" else "APPEND_FORWARD"
-    if side == "gateway":
-        wanted = (config.get("gatewayTopology") or {}).get("forwardClientCertDetails", "UNDEFINED")
-        details = wanted if wanted in _FORWARD else details
+    if side == "inbound":
+        return {
+            "forward_client_cert_details": headers.forwarded_cert,
+            "set_current_client_cert_details": dict(headers.current_cert),
+        }
+    wanted = (config.get("gatewayTopology") or {}).get("forwardClientCertDetails", "UNDEFINED")
+    details = wanted if wanted in FORWARD else "SANITIZE_SET"
     found: Obj = {"forward_client_cert_details": details}
     if details in ("APPEND_FORWARD", "SANITIZE_SET"):
-        current = {"subject": True, "uri": True, "dns": True}
-        found["set_current_client_cert_details"] = {**current, "cert": True} if side == "gateway" else current
+        found["set_current_client_cert_details"] = {"subject": True, "uri": True, "dns": True, "cert": True}
     return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from meshlib.lab.istiod.minors import minor
 from meshlib.lab.istiod.translate import accesslog, authn, names, tls
 from meshlib.lab.istiod.translate.clusters import ClusterBuilder
 from meshlib.lab.istiod.translate.endpoints import address
@@ -187,7 +188,7 @@ class InboundBuilder:
     def _routes(self, declared: int, port: Port | None, service: Service | None, cluster: str) -> Obj:
         operation = f"{service.hostname}:{port.number}/*" if service and port else ":0/*"
         number = port.number if port else declared
-        route = {
+        route: Obj = {
             "name": "default",
             "match": {"prefix": "/"},
             "decorator": {"operation": operation},
@@ -197,6 +198,10 @@ class InboundBuilder:
                 "max_stream_duration": {"max_stream_duration": "0s", "grpc_timeout_header_max": "0s"},
             },
         }
+        row = minor(self.proxy.minor)
+        grpc = port is not None and port.protocol in ("GRPC", "GRPC-WEB")
+        if row.inbound_retry and not (grpc and row.number >= 26):
+            route["route"] |= {"retry_policy": {"retry_on": "reset-before-request", "num_retries": 2}}
         return {
             "name": cluster,
             "virtual_hosts": [{"name": f"inbound|http|{number}", "domains": ["*"], "routes": [route]}],

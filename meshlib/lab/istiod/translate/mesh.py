@@ -107,4 +107,23 @@ def proxy_config(mesh: MeshConfig, proxy: Proxy) -> Mapping[str, Any]:
     """
     if proxy.effective is not None:
         return proxy.effective
-    return {**mesh.default_config, **proxy.config}
+    return overlaid(mesh.default_config, proxy.config)
+
+
+#: What of `proxyHeaders` an upper layer keeps of the lower one's where it says nothing itself.
+_KEPT_HEADERS = ("forwardedClientCert", "requestId", "attemptCount", "server", "envoyDebugHeaders")
+
+
+def overlaid(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """One layer of ProxyConfig over another: field by field, and not deeper but for two of them.
+
+    Source: istio/istio pkg/config/mesh/mesh.go (MergeProxyConfig).
+    """
+    found = {**lower, **{name: value for name, value in upper.items() if value is not None}}
+    if upper.get("proxyMetadata") is not None:
+        found["proxyMetadata"] = {**_map(lower.get("proxyMetadata")), **_map(upper["proxyMetadata"])}
+    if upper.get("proxyHeaders") is not None:
+        below = _map(lower.get("proxyHeaders"))
+        kept = {name: below[name] for name in _KEPT_HEADERS if name in below}
+        found["proxyHeaders"] = {**kept, **_map(upper["proxyHeaders"])}
+    return found

@@ -16,6 +16,7 @@ from meshlib.lab.istiod.translate.endpoints import address
 from meshlib.lab.istiod.translate.hcm import connection_manager
 from meshlib.lab.istiod.translate.mesh import mesh_config
 from meshlib.lab.istiod.translate.model import Obj, Of, Problem, Proxy, describe
+from meshlib.lab.istiod.translate.proxyheaders import proxy_headers
 from meshlib.lab.istiod.translate.routes import (
     READS,
     RouteBuilder,
@@ -53,12 +54,14 @@ def listener(world: World, proxy: Proxy, clusters: ClusterBuilder, problems: lis
     return found
 
 
-def domains(service: Service, port: int, namespace: str, domain: str, *, bare: bool) -> list[str]:
+def domains(
+    service: Service, port: int, namespace: str, domain: str, *, bare: bool, absolute: bool
+) -> list[str]:
     """Every name of a service, as a pod of a namespace may write it, with the port and for `bare` also
-    without.
+    without; `absolute` adds the one with a dot at its end.
     """
     full = service.hostname
-    variants = [full]
+    variants = [full, *([f"{full}."] if absolute else [])]
     suffix = f".svc.{domain}"
     if not service.entry and full.endswith(suffix):
         short = full.removesuffix(suffix)
@@ -84,6 +87,7 @@ class OutboundRoutes:
         self.proxy = proxy
         self.row = minor(proxy.minor)
         self.mesh = mesh_config(world)
+        self.headers = proxy_headers(world, proxy)
         self.problems: list[Problem] = []
 
     def build(self) -> Obj:
@@ -99,7 +103,14 @@ class OutboundRoutes:
                 routes = self._routes(found, port.number) if found else []
                 bare = port.number == 80 or not any(p.number == 80 for p in service.ports)
                 bare = bare and (port.number == 80 or len(http_ports) == 1)
-                names_of = domains(service, port.number, self.proxy.namespace, self.world.domain, bare=bare)
+                names_of = domains(
+                    service,
+                    port.number,
+                    self.proxy.namespace,
+                    self.world.domain,
+                    bare=bare,
+                    absolute=self.row.absolute_names,
+                )
                 self._add(
                     listed,
                     taken,
@@ -178,7 +189,7 @@ class OutboundRoutes:
                     "name": names.virtual_host(hostname, port),
                     "domains": free,
                     "routes": routes,
-                    "include_request_attempt_count": True,
+                    "include_request_attempt_count": self.headers.attempt_count,
                 }
             )
 
@@ -212,16 +223,18 @@ class OutboundRoutes:
                 "routes": [
                     {"name": "block_all", "match": {"prefix": "/"}, "direct_response": {"status": 502}}
                 ],
-                "include_request_attempt_count": True,
+                "include_request_attempt_count": self.headers.attempt_count,
             }
-        route = {
+        route: Obj = {
             "name": "allow_any",
             "match": {"prefix": "/"},
             "route": {"cluster": names.PASSTHROUGH, "timeout": "0s", "max_grpc_timeout": "0s"},
         }
+        if self.headers.forwarded_host:
+            route["route"] |= {"append_x_forwarded_host": True}
         return {
             "name": "allow_any",
             "domains": ["*"],
             "routes": [route],
-            "include_request_attempt_count": True,
+            "include_request_attempt_count": self.headers.attempt_count,
         }

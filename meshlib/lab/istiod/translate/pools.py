@@ -16,9 +16,13 @@ UNLIMITED = 4294967295
 HTTP2 = {"max_concurrent_streams": 1073741824}
 
 
-def use_downstream_protocol() -> Obj:
+def use_downstream_protocol(http1: Obj) -> Obj:
+    """The protocol in which the request came; `http1` are the options for HTTP/1.1."""
     return {
-        "use_downstream_protocol_config": {"http_protocol_options": {}, "http2_protocol_options": dict(HTTP2)}
+        "use_downstream_protocol_config": {
+            "http_protocol_options": http1,
+            "http2_protocol_options": dict(HTTP2),
+        }
     }
 
 

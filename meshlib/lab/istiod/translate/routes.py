@@ -23,6 +23,7 @@ from meshlib.lab.istiod.translate.durations import proto
 from meshlib.lab.istiod.translate.matching import is_catch_all, route_match
 from meshlib.lab.istiod.translate.mesh import mesh_config
 from meshlib.lab.istiod.translate.model import MALFORMED, Obj, Problem, Proxy, describe, present
+from meshlib.lab.istiod.translate.proxyheaders import proxy_headers
 from meshlib.lab.istiod.translate.virtualservices import VirtualService
 from meshlib.lab.istiod.translate.world import World
 from meshlib.lab.schema import re2
@@ -49,11 +50,13 @@ class RouteBuilder:
         self.gateway = gateway
         self.tls = tls
         self.mesh = mesh_config(world)
+        self.headers = proxy_headers(world, proxy)
         self.problems: list[Problem] = []
 
     def of(self, found: VirtualService) -> list[Obj]:
         """The routes in order; nothing follows a route that takes everything."""
         routes: list[Obj] = []
+        self.problems += found.problems
         for rule in found.http:
             for match in rule.get("match") or [None]:
                 try:
@@ -95,11 +98,6 @@ class RouteBuilder:
             # Envoy would refuse the whole route configuration, and with it every good route.
             self._leave_out(found, reason)
             return None
-        if rule.get("delegate"):
-            self.problems.append(
-                Problem(describe(found.obj), "http.delegate is not supported by the embedded lab")
-            )
-            return None
         condition = route_match(match)
         name = rule.get("name", "")
         if match and match.get("name"):
@@ -137,6 +135,8 @@ class RouteBuilder:
         timeout = proto(rule["timeout"]) if rule.get("timeout") else "0s"
         action: Obj = {"timeout": timeout, "max_grpc_timeout": timeout}
         rewrite = rule.get("rewrite") or {}
+        if rule.get("rewrite") is not None and self.headers.forwarded_host:
+            action["append_x_forwarded_host"] = True
         if regex := rewrite.get("uriRegexRewrite"):
             action["regex_rewrite"] = {
                 "pattern": {"regex": regex.get("match", "")},

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meshlib.lab.istiod.translate import hosts
+from meshlib.lab.istiod.translate import delegates, hosts
 from meshlib.lab.istiod.translate.mesh import mesh_config
-from meshlib.lab.istiod.translate.model import Obj
+from meshlib.lab.istiod.translate.model import Obj, Problem, describe
 from meshlib.lab.istiod.translate.world import World
 
 MESH = "mesh"
@@ -22,6 +22,7 @@ class VirtualService:
     """One VirtualService; hosts and destinations are full names, gateways `<namespace>/<name>` or `mesh`.
 
     exports: the namespaces that see it, `*` for all; empty for none
+    http: its routes, those of its delegates among them; problems: which of these are left out
     """
 
     obj: Obj
@@ -31,10 +32,8 @@ class VirtualService:
     gateways: tuple[str, ...]
     exports: frozenset[str]
     domain: str
-
-    @property
-    def http(self) -> list[dict[str, Any]]:
-        return self.obj["spec"].get("http") or []
+    http: list[dict[str, Any]]
+    problems: tuple[Problem, ...] = ()
 
     @property
     def tcp(self) -> list[dict[str, Any]]:
@@ -72,16 +71,19 @@ def _exports(spec: Mapping[str, Any], namespace: str, default: tuple[str, ...]) 
 def _all(world: World) -> list[VirtualService]:
     def build() -> list[VirtualService]:
         default = mesh_config(world).export_virtual_services
-        return [_of(world, obj, default) for obj in world.all("VirtualService")]
+        listed = [obj for obj in world.all("VirtualService") if obj["spec"].get("hosts")]
+        return [_of(world, obj, default) for obj in listed]
 
     return world.memo("virtual services", ("VirtualService", "ConfigMap"), build)
 
 
 def _of(world: World, obj: Obj, default: tuple[str, ...]) -> VirtualService:
     meta = obj["metadata"]
+    inner = [world.get("VirtualService", *key) for key in delegates.named(obj["spec"], meta["namespace"])]
 
     def build() -> VirtualService:
         spec, namespace = obj["spec"], meta["namespace"]
+        http, problems = _routes(world, obj, default)
         return VirtualService(
             obj=obj,
             name=meta["name"],
@@ -90,10 +92,46 @@ def _of(world: World, obj: Obj, default: tuple[str, ...]) -> VirtualService:
             gateways=tuple(gateway_name(name, namespace) for name in spec.get("gateways") or [MESH]),
             exports=_exports(spec, namespace, default),
             domain=world.domain,
+            http=http,
+            problems=tuple(problems),
         )
 
     # One value for one stored object, so that what is built from it can be remembered by identity.
-    return world.memo(("virtual service", meta["namespace"], meta["name"]), (), build, Same(obj), default)
+    key = ("virtual service", meta["namespace"], meta["name"])
+    return world.memo(key, (), build, Same(obj), default, *(Same(item) for item in inner))
+
+
+def _routes(world: World, obj: Obj, default: tuple[str, ...]) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """The HTTP routes of an object, with those of its delegates in the places that name them."""
+    spec, namespace = obj["spec"], obj["metadata"]["namespace"]
+    if not delegates.is_root(spec):
+        return spec.get("http") or [], []
+    found: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    for route in spec["http"]:
+        own = _resolved(route, namespace, world.domain)
+        if route.get("delegate") is None:
+            found.append(own)
+            continue
+        ((scope, name),) = delegates.named({"http": [route]}, namespace)
+        inner = world.get("VirtualService", scope, name)
+        reason = "" if inner and not inner["spec"].get("hosts") else "is not there, or has hosts of its own"
+        if inner and not reason and not _exports(inner["spec"], scope, default) & {"*", namespace}:
+            reason = f"is not exported to {namespace}"
+        if inner is None or reason:
+            problems.append(Problem(describe(obj), f"delegate virtual service {scope}/{name} {reason}"))
+            continue
+        routes = [_resolved(item, scope, world.domain) for item in inner["spec"].get("http") or []]
+        merged, ignored = delegates.merge(own, routes)
+        found += merged
+        problems += [Problem(describe(inner), text) for text in ignored]
+    return found, problems
+
+
+def _resolved(route: dict[str, Any], namespace: str, domain: str) -> dict[str, Any]:
+    return delegates.resolved(
+        route, lambda name: hosts.fqdn(name, namespace, domain), lambda name: gateway_name(name, namespace)
+    )
 
 
 class Same:

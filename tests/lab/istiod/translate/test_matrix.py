@@ -6,11 +6,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.istiod.translate import cases_action, cases_gateway, cases_match, cases_security
+from tests.lab.istiod.translate import (
+    cases_action,
+    cases_delegate,
+    cases_gateway,
+    cases_match,
+    cases_security,
+)
 from tests.lab.istiod.translate.rig import Case, Rig
 
 pytestmark = pytest.mark.lab
-CASES = [*cases_match.CASES, *cases_action.CASES, *cases_gateway.CASES, *cases_security.CASES]
+CASES = [
+    *cases_match.CASES,
+    *cases_action.CASES,
+    *cases_delegate.CASES,
+    *cases_gateway.CASES,
+    *cases_security.CASES,
+]
 
 
 @pytest.fixture(scope="module")
