@@ -8,9 +8,13 @@ import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.datastructures import Headers
+from websockets.server import ServerProtocol
 
 from .app import ApiApp
 from .authentication import from_certificate
@@ -42,6 +46,21 @@ class _Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
+class _Handshake(ServerProtocol):
+    """Leaves the subprotocol to the application: kubectl's `SPDY/3.1+portforward.k8s.io` has a slash, which
+    the names of RFC 6455 may not have and this library refuses.
+    """
+
+    def process_subprotocol(self, headers: Headers) -> None:
+        return None
+
+
+class _Sockets(WebSocketsSansIOProtocol):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.conn = _Handshake(max_size=MAX_MESSAGE)
+
+
 class ApiServer:
     """Serves an `ApiApp`; `started` is set when it listens and `port` then is the true one."""
 
@@ -56,7 +75,7 @@ class ApiServer:
         config = uvicorn.Config(
             self.app,
             http=_Protocol,
-            ws="websockets-sansio",
+            ws=_Sockets,
             ws_max_size=MAX_MESSAGE,
             ws_per_message_deflate=False,
             lifespan="off",

@@ -21,6 +21,7 @@ from .node import Node
 from .registry import Registry
 from .request import Query, Target
 from .store import Obj
+from .tunnel import PROTOCOL, Tunnel
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 STDIN, STDOUT, STDERR, STATUS, CLOSE = 0, 1, 2, 3, 255
@@ -96,9 +97,13 @@ async def attach(registry: Registry, node: Node | None, target: Target, socket: 
 
 
 async def port_forward(registry: Registry, node: Node | None, target: Target, socket: WebSocket) -> None:
-    """Carry connections to a pod's ports; each port is opened once, at the start."""
+    """Carry connections to a pod's ports: tunnelled SPDY, or channels where each port is opened once."""
     query = Query(socket.url.query)
     pod, reach = _running_pod(registry, node, target)
+    if PROTOCOL in (socket.scope.get("subprotocols") or []):
+        await socket.accept(subprotocol=PROTOCOL)
+        await Tunnel(pod, reach, socket).run()
+        return
     try:
         ports = [int(each) for text in query.all("ports") for each in text.split(",")]
     except ValueError as error:

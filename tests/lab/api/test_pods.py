@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 from websockets.typing import Subprotocol
+
+from meshlib.lab.api import spdy
 
 from .conftest import Api, Obj
 
@@ -279,3 +282,68 @@ async def test_an_eviction_asks_the_budget(api: Api, pod: Obj) -> None:
     assert "deletionTimestamp" in api.registry.get("pods", "shop", "till")["metadata"]
     left = api.registry.get("poddisruptionbudgets.policy", "shop", "b")["status"]["disruptionsAllowed"]
     assert left == 0
+
+
+async def test_a_port_forward_as_kubectl_tunnels_it(api: Api, pod: Obj) -> None:
+    async with listening(echo) as port:
+        api.node.ports[80] = port
+        async with tunnel(api) as (send, said):
+            ours = spdy.Session()
+            shared = {"port": "80", "requestid": "0"}
+            await send(ours.open(1, {"streamtype": "error", **shared}) + spdy.data(1, b"", end=True))
+            await send(ours.open(3, {"streamtype": "data", **shared}) + spdy.ping(7))
+            await send(spdy.data(3, b"hello"))
+            assert await said() == {1: b"", 3: b"HELLO"}
+
+
+async def test_a_tunnelled_port_that_nobody_listens_on_is_said_on_its_error_stream(
+    api: Api, pod: Obj
+) -> None:
+    async with listening(echo) as port:
+        api.node.ports[80] = port
+    async with tunnel(api) as (send, said):
+        ours = spdy.Session()
+        for number, kind in ((1, "error"), (3, "data")):
+            await send(ours.open(number, {"streamtype": kind, "port": "80", "requestid": "0"}))
+        assert (await said())[1].startswith(b"error forwarding port 80 to pod till, uid ")
+
+
+Send = Callable[[bytes], Awaitable[None]]
+
+
+@asynccontextmanager
+async def tunnel(api: Api) -> AsyncIterator[tuple[Send, Callable[[], Awaitable[dict[int, bytes]]]]]:
+    """A WebSocket by hand, because a client library refuses the name of the protocol: to send a message,
+    and to read what comes on the streams 1 and 3 until both have ended.
+    """
+    host, port = api.url.removeprefix("https://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=api.tls("admin"))
+    head = (
+        f"GET {POD}/portforward HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Protocol: SPDY/3.1+portforward.k8s.io\r\n\r\n"
+    )
+    writer.write(head.encode())
+    answer = await reader.readuntil(b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert b"SPDY/3.1+portforward.k8s.io" in answer
+
+    async def send(message: bytes) -> None:
+        writer.write(Frame(Opcode.BINARY, message).serialize(mask=True))
+        await writer.drain()
+
+    async def said() -> dict[int, bytes]:
+        session, found, ended = spdy.Session(), {1: b"", 3: b""}, set[int]()
+        async with asyncio.timeout(10):
+            while ended != {1, 3}:
+                _, size = await reader.readexactly(2)
+                if size == 126:
+                    size = int.from_bytes(await reader.readexactly(2), "big")
+                for frame in session.receive(await reader.readexactly(size)):
+                    if isinstance(frame, spdy.Data):
+                        found[frame.stream] += frame.payload
+                        ended |= {frame.stream} if frame.end else set()
+        return found
+
+    yield send, said
+    writer.close()
