@@ -51,7 +51,7 @@ class LazyGroup(click.Group):
 @click.pass_context
 def root(ctx: click.Context) -> None:
     """An Istio ingress lab that runs in a minute, and a runbook that operators can schedule."""
-    ctx.obj = jaeger
+    ctx.obj = {"jaeger": jaeger, "job": load_job}
 
 
 def jaeger(kubeconfig: str | None, context: str | None) -> object:
@@ -62,6 +62,14 @@ def jaeger(kubeconfig: str | None, context: str | None) -> object:
     file = Path(kubeconfig) if kubeconfig else lab_kubeconfig()
     cluster = client.connect(file, context or "", read_only=True)
     return proxy.ServiceProxy(cluster, "istio-system", addon.QUERY_SERVICE, addon.QUERY_PORT)
+
+
+def load_job(kubeconfig: str | None, context: str | None, namespace: str, image: str | None) -> object:
+    """Where `load --job` runs its plan, for `load`, which knows no cluster itself."""
+    client = importlib.import_module("meshlib.kube.client")
+    module = importlib.import_module("meshlib.istio.load_job")
+    file = Path(kubeconfig) if kubeconfig else lab_kubeconfig()
+    return module.LoadJob(client.connect(file, context or ""), namespace, image or module.IMAGE)
 
 
 def main() -> None:

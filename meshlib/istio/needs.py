@@ -24,6 +24,14 @@ ADMISSION, RBAC = "admissionregistration.k8s.io", "rbac.authorization.k8s.io"
 LOOK = ("00", "90")  # the steps that list everything with our label
 OBSERVERS = ("00",)  # the steps that a read-only run is made of
 CLEAN = "90"
+# A load Job (`meshlib load --job N`), verbs by resource, all in the namespace where it runs
+LOAD_JOB = {
+    "jobs.batch": ("create", "get", "delete"),
+    "configmaps": ("create",),
+    "pods": ("list", "patch"),
+    "pods/log": ("get",),
+}
+LOAD_JOB_CERTIFICATE = {"secrets": ("create",)}  # with a client certificate too
 
 TABLE = """
 00 -     namespaces                                   get list

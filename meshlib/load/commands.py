@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, cast
 
@@ -13,9 +14,12 @@ import yaml
 
 from meshlib import export
 from meshlib.errors import ParameterError
-from meshlib.load.plan import Http, Request, TraceHeaders
+from meshlib.load.plan import Http, Plan, Request, TraceHeaders
 from meshlib.load.result import SAVED, LoadResult
 from meshlib.load.run import run
+
+# kubeconfig, context, namespace, image → what runs a plan there
+Reach = Callable[[str | None, str | None, str, str | None], Callable[[Plan], LoadResult]]
 
 
 @click.command("load", short_help="Load a URL and measure it.")
@@ -53,6 +57,11 @@ from meshlib.load.run import run
     "--sampled", type=float, default=1.0, show_default=True, help="Share of the traces marked as sampled."
 )
 @click.option("--workers", "-w", type=int, default=1, show_default=True, help="Processes.")
+@click.option("--job", type=int, metavar="N", help="Run in N pods of a cluster instead of here.")
+@click.option("--namespace", default="default", show_default=True, help="Of the Job.")
+@click.option("--kubeconfig", help="Kubeconfig of the Job's cluster; the embedded lab's unless given.")
+@click.option("--context", help="Context of the kubeconfig.")
+@click.option("--job-image", help="Image of the Job, with Python and meshlib.  [default: meshlib:latest]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of Poisson arrivals.")
 @click.option(
     "--out",
@@ -61,7 +70,9 @@ from meshlib.load.run import run
     help="Write the requests (.csv, .parquet) or the summary (.json).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.pass_context
 def load(
+    ctx: click.Context,
     url: str,
     rate: float | None,
     steps: str | None,
@@ -84,6 +95,11 @@ def load(
     trace: str,
     sampled: float,
     workers: int,
+    job: int | None,
+    namespace: str,
+    kubeconfig: str | None,
+    context: str | None,
+    job_image: str | None,
     seed: int,
     out: Path | None,
     as_json: bool,
@@ -91,12 +107,18 @@ def load(
     """Load URL from CONNECTIONS connections, or at a RATE of its own, and print what was measured.
 
     Failed requests are counted by kind. Exit code 2: a parameter is wrong, nothing was sent. Ctrl-C prints
-    what was measured until then.
+    what was measured until then. With --job the addresses are those that the cluster's pods see, and only
+    numbers come back.
     """
     if rate is not None and steps is not None:
         raise ParameterError(["rate, steps: give one of them"])
     if out is not None:
         export.check(out, kinds=SAVED)
+    if job is not None and workers != 1:
+        raise ParameterError(["job, workers: give one of them"])
+    if job is not None and out is not None and out.suffix != export.JSON:
+        raise ParameterError([f"out: {out}: the pods of a Job send back numbers, which go into a .json"])
+    on = None if job is None else _cluster(ctx, kubeconfig, context, namespace, job_image)
     result = run(
         _mix(mix, url) if mix else [Request(url, method or ("POST" if data else "GET"), header, _body(data))],
         rate=rate if steps is None else _steps(steps),
@@ -114,13 +136,23 @@ def load(
         timeout_s=timeout,
         trace=cast(TraceHeaders, trace),
         sampled=sampled,
-        workers=workers,
+        workers=workers if job is None else job,
         seed=seed,
         progress=sys.stderr.isatty(),
+        on=on,
     )
     if out is not None:
         result.save(out)
     click.echo(json.dumps(result.as_json()) if as_json else _text(result))
+
+
+def _cluster(
+    ctx: click.Context, kubeconfig: str | None, context: str | None, namespace: str, image: str | None
+) -> Callable[[Plan], LoadResult]:
+    reach: Reach | None = (ctx.obj or {}).get("job")
+    if reach is None:
+        raise ParameterError(["job: there is no way to a cluster here"])
+    return reach(kubeconfig, context, namespace, image)
 
 
 def _text(result: LoadResult) -> str:

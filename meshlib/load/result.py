@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from meshlib import export
+from meshlib.errors import Unsupported
 from meshlib.load import records, stats
 from meshlib.load.engine import Outcome
 from meshlib.load.plan import NS, Plan
+from meshlib.load.records import Part
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,20 +26,28 @@ SAVED = (export.CSV, export.PARQUET, export.JSON)
 
 
 class LoadResult:
-    """A finished run. The records stay in a temporary file that goes with this object."""
+    """A finished run. The records stay in a temporary folder that goes with this object.
+
+    A run of a Job has numbers only: `parts` and `folder` are None, and whatever needs records raises
+    `Unsupported`.
+    """
 
     def __init__(
         self,
         plan: Plan,
         outcomes: list[Outcome],
-        parts: list[records.Part],
-        folder: Path,
+        parts: list[Part] | None,
+        folder: Path | None,
+        *,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.plan = plan
         self.outcomes = outcomes
         self.histogram = stats.merged(outcome.histogram for outcome in outcomes)
         self._parts = parts
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._notes = notes
+        if folder is not None:
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
     @cached_property
     def numbers(self) -> stats.Summary:
@@ -56,6 +66,7 @@ class LoadResult:
             warnings.append(f"{unsent:,} requests were due but never sent; percentiles leave them out")
         if interrupted:
             warnings.append("interrupted: this is what was measured until then")
+        warnings += self._notes
         return stats.Summary(
             requests=requests,
             errors=_added(outcome.errors for outcome in outcomes),
@@ -117,11 +128,19 @@ class LoadResult:
     @cached_property
     def records(self) -> records.Records:
         """The records as they are, 60 bytes each, in a file (`records.DTYPE`)."""
-        return records.read(self._parts)
+        return records.read(self._kept)
+
+    @property
+    def _kept(self) -> list[Part]:
+        if self._parts is None:
+            raise Unsupported(
+                "the pods of a Job send back numbers, not their requests", fix="run it without --job"
+            )
+        return self._parts
 
     @property
     def _prefixes(self) -> list[str]:
-        return [part.trace_prefix for part in self._parts]
+        return [part.trace_prefix for part in self._kept]
 
     @cached_property
     def requests(self) -> pd.DataFrame:

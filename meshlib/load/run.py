@@ -48,13 +48,15 @@ def run(
     workers: int = 1,
     progress: bool = False,
     seed: int = 0,
+    on: Callable[[Plan], LoadResult] | None = None,
 ) -> LoadResult:
     """Load `url`, or a weighted mix of `Request`s, and return what was measured.
 
     Without `rate` each of the `connections` (times `streams` with HTTP/2) sends when it has its answer. With
     `rate` (requests/s, or a list of (rate, s) steps) requests are due at times of their own and latency
     counts from then. `requests` ends the run early. Failures are samples; only a wrong parameter raises
-    (`ParameterError`, with every finding).
+    (`ParameterError`, with every finding). `on` runs the plan somewhere else than on this machine
+    (`meshlib.istio.load_job.LoadJob`: in a cluster).
     """
     mix = (
         (Request(url, method, tuple(f"{k}: {v}" for k, v in (headers or {}).items()), body),)
@@ -88,7 +90,7 @@ def run(
         seed=seed,
         workers=workers,
     )
-    return execute(plan, progress=progress)
+    return execute(plan, progress=progress) if on is None else on(checked(plan))
 
 
 def _path(path: str | Path | None) -> str | None:

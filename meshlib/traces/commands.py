@@ -58,7 +58,7 @@ def traces(
         raise ParameterError(["json, csv: give one of them"])
     if out is not None:
         export.check(out, kinds=(export.CSV, export.PARQUET, export.JSON))
-    reach: Reach | None = ctx.obj
+    reach: Reach | None = (ctx.obj or {}).get("jaeger")
     if url is not None:
         transport: Transport = UrlTransport(url)
     elif reach is not None:

@@ -45,7 +45,7 @@ class Wire:
 @pytest.fixture
 def invoke() -> Any:
     def run(*args: str) -> str:
-        result = CliRunner().invoke(traces, args, obj=lambda kubeconfig, context: Wire())
+        result = CliRunner().invoke(traces, args, obj={"jaeger": lambda kubeconfig, context: Wire()})
         if result.exception is not None:
             raise result.exception
         return result.stdout

@@ -1,6 +1,6 @@
-"""Jobs: pods until enough have succeeded or too many have failed. Deciding is pure.
+"""Jobs, indexed or not: pods until enough have succeeded or too many have failed. Deciding is pure.
 
-Without indexes, pod failure policies and success policies: the schema room refuses what is not here.
+Without pod failure policies, success policies and limits for each index: the schema room refuses them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from meshlib.lab.controllers.queue import (
 from meshlib.lab.kubelet.status import rfc3339
 
 COMPONENT = "job-controller"
+INDEX = "batch.kubernetes.io/job-completion-index"  # label and annotation of an indexed Job's pod
+VARIABLE = "JOB_COMPLETION_INDEX"
 BACKOFF_S, LONGEST_BACKOFF_S = 10.0, 600.0
 
 
@@ -33,6 +35,7 @@ class Plan:
     """What a Job needs now: pods to make or delete, an end (type, reason, message), when to look again."""
 
     create: int = 0
+    indexes: tuple[int, ...] = ()  # of the pods to make; empty: they have none
     delete: list[Obj] = field(default_factory=list)
     end: tuple[str, str, str] | None = None
     again_s: float | None = None
@@ -48,11 +51,36 @@ def finished(job: Obj) -> bool:
     )
 
 
+def indexed(job: Obj) -> bool:
+    return bool(job["spec"].get("completionMode") == "Indexed")
+
+
+def index_of(pod: Obj) -> int:
+    """The pod's completion index, -1 where it has none."""
+    return int((pod["metadata"].get("annotations") or {}).get(INDEX, -1))
+
+
+def intervals(indexes: Iterable[int]) -> str:
+    """`0,2-4`: how `status.completedIndexes` is written."""
+    found: list[list[int]] = []
+    for each in sorted(set(indexes)):
+        if found and each == found[-1][1] + 1:
+            found[-1][1] = each
+        else:
+            found.append([each, each])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
+
+
+def succeeded_indexes(job: Obj, owned: list[Obj]) -> set[int]:
+    whole = range(int(job["spec"]["completions"]))
+    return {index for pod in owned if phase(pod) == "Succeeded" and (index := index_of(pod)) in whole}
+
+
 def plan(job: Obj, owned: list[Obj], now_s: float) -> Plan:
     """Decide from the Job and its pods."""
     spec = job["spec"]
     active = [pod for pod in owned if phase(pod) in ("Pending", "Running") and not deleting(pod)]
-    succeeded = sum(phase(pod) == "Succeeded" for pod in owned)
+    succeeded = _succeeded(job, owned)
     failed = [pod for pod in owned if phase(pod) == "Failed"]
     if finished(job):
         return Plan(delete=active)
@@ -90,7 +118,17 @@ def plan(job: Obj, owned: list[Obj], now_s: float) -> Plan:
         pause_s = min(BACKOFF_S * 2 ** (len(failed) - 1), LONGEST_BACKOFF_S) - seconds_since(last, now_s)
         if pause_s > 0:
             return Plan(again_s=min(pause_s, again_s or pause_s))
-    return Plan(create=missing, again_s=again_s)
+    if not indexed(job):
+        return Plan(create=missing, again_s=again_s)
+    taken = succeeded_indexes(job, owned) | {index_of(pod) for pod in active}
+    left = [index for index in range(int(completions or 0)) if index not in taken][:missing]
+    return Plan(create=len(left), indexes=tuple(left), again_s=again_s)
+
+
+def _succeeded(job: Obj, owned: list[Obj]) -> int:
+    if indexed(job):
+        return len(succeeded_indexes(job, owned))
+    return sum(phase(pod) == "Succeeded" for pod in owned)
 
 
 def _ended(pod: Obj) -> str:
@@ -109,12 +147,14 @@ def status(job: Obj, owned: list[Obj], end: tuple[str, str, str] | None, now_s: 
     counts = {
         "active": len(active),
         "ready": sum(is_ready(pod) for pod in active),
-        "succeeded": sum(phase(pod) == "Succeeded" for pod in owned),
+        "succeeded": _succeeded(job, owned),
         "failed": sum(phase(pod) == "Failed" for pod in owned),
     }
     result: Obj = {name: count for name, count in counts.items() if count}
     result["startTime"] = before.get("startTime") or rfc3339(now_s)
     result["uncountedTerminatedPods"] = {}
+    if indexed(job) and (done := intervals(succeeded_indexes(job, owned))):
+        result["completedIndexes"] = done
     conditions = list(before.get("conditions") or [])
     if end is not None and not finished(job):
         type_, reason, message = end
@@ -140,19 +180,31 @@ def status(job: Obj, owned: list[Obj], end: tuple[str, str, str] | None, now_s: 
     return result
 
 
-def new_pod(job: Obj) -> Obj:
+def new_pod(job: Obj, index: int | None = None) -> Obj:
+    """The pod to create; with an index it is told so in every way that a Job's pod is."""
     template = deepcopy(job["spec"]["template"])
     meta = template.get("metadata") or {}
-    return {
+    name = job["metadata"]["name"]
+    pod: Obj = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             **{key: meta[key] for key in ("labels", "annotations") if meta.get(key)},
-            "generateName": f"{job['metadata']['name']}-",
+            "generateName": f"{name}-" if index is None else f"{name}-{index}-",
             "ownerReferences": [reference(job)],
         },
         "spec": template["spec"],
     }
+    if index is not None:
+        for key in ("labels", "annotations"):
+            pod["metadata"][key] = {**pod["metadata"].get(key, {}), INDEX: str(index)}
+        pod["spec"].setdefault("hostname", f"{name}-{index}")
+        source = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.labels['{INDEX}']"}}
+        for container in pod["spec"].get("initContainers", []) + pod["spec"]["containers"]:
+            env = container.setdefault("env", [])
+            if all(each["name"] != VARIABLE for each in env):
+                env.append({"name": VARIABLE, "valueFrom": source})
+    return pod
 
 
 class Jobs(Controller):
@@ -167,8 +219,9 @@ class Jobs(Controller):
         if job is None or deleting(job):
             return None
         decided = plan(job, self._owned(job), time.time())
-        for _ in range(decided.create):
-            made = await self.registry.create("pods", key.namespace, new_pod(job), manager=COMPONENT)
+        for index in decided.indexes or [None] * decided.create:
+            pod = new_pod(job, index)
+            made = await self.registry.create("pods", key.namespace, pod, manager=COMPONENT)
             await self._event(job, "Normal", "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
         for pod in decided.delete:
             uid = pod["metadata"]["uid"]

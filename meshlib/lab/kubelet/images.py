@@ -15,7 +15,7 @@ import yaml
 
 from meshlib.errors import LabError
 
-PROGRAMS = ("httpserver", "envoy", "istiod", "tracestore", "curl")
+PROGRAMS = ("httpserver", "envoy", "istiod", "tracestore", "curl", "meshlib")
 IMAGES: Mapping[str, str] = {
     "helenwami/gohttpserver": "httpserver",
     "istio/proxyv2": "envoy",
@@ -27,6 +27,7 @@ IMAGES: Mapping[str, str] = {
     "jaegertracing/all-in-one": "tracestore",
     "jaegertracing/jaeger": "tracestore",
     "curlimages/curl": "curl",
+    "meshlib": "meshlib",  # the image that the user builds for schedules and load Jobs
 }
 OWN = tuple(name for name in PROGRAMS if name in ("httpserver", "curl"))  # what --images may name
 PLACEHOLDERS = ("host", "port", "name", "namespace")

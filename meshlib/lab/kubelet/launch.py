@@ -115,19 +115,39 @@ def _curl(launch: Launch, program: Program) -> Command:
 
 
 def _path(launch: Launch, program: Program) -> str:
-    """Where commands are looked for; with the image of curl, in a folder with a `curl` of ours first."""
+    """Where commands are looked for; first in a folder with the commands that the image itself has."""
     path = os.environ.get("PATH", os.defpath)
-    if program.name != "curl":
+    commands = OF_IMAGE.get(program.name)
+    if commands is None:
         return path
-    made = module("meshlib.lab.programs.curl")(launch, program)
-    words = " ".join(shlex.quote(each) for each in made.argv[:3])
+    paths = shlex.quote(module("")(launch, program).env["PYTHONPATH"])
     folder = launch.folder / "bin"
     folder.mkdir(mode=0o700, exist_ok=True)
-    file = folder / "curl"
-    paths = shlex.quote(made.env["PYTHONPATH"])
-    file.write_text(f'#!/bin/sh\nPYTHONPATH={paths} exec {words} "$@"\n')
-    file.chmod(0o700)
+    for name, words in commands.items():
+        file = folder / name
+        line = " ".join(map(shlex.quote, [sys.executable, *words]))
+        file.write_text(f'#!/bin/sh\nPYTHONPATH={paths} exec {line} "$@"\n')
+        file.chmod(0o700)
     return f"{folder}{os.pathsep}{path}"
+
+
+OF_IMAGE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "curl": {"curl": ("-m", "meshlib.lab.programs.curl")},
+    "meshlib": {"python": (), "meshlib": ("-m", "meshlib")},
+}
+
+
+def _meshlib(launch: Launch, program: Program) -> Command:
+    """meshlib itself, for Jobs that this project makes: the image's entry point is its command line."""
+    return module("meshlib")(launch, program)
+
+
+def _in_mounts(text: str, launch: Launch) -> str:
+    """A path in one of the container's volumes, where it truly lies."""
+    for mount, folder in launch.mounts.items():
+        if Path(text).is_relative_to(mount):
+            return str(Path(folder) / Path(text).relative_to(mount))
+    return text
 
 
 def _found(name: str, path: str) -> str:
@@ -154,6 +174,7 @@ def _own_command(launch: Launch, program: Program) -> Command:
 BUILDERS: Mapping[str, Callable[[Launch, Program], Command]] = {
     "httpserver": module("meshlib.lab.programs.httpserver"),
     "curl": _curl,
+    "meshlib": _meshlib,
     "istiod": _istiod,
     "tracestore": _tracestore,
     "envoy": _envoy,
@@ -171,6 +192,8 @@ def command(launch: Launch, program: Program) -> Command:
     path = _path(launch, program)
     if own := [expand(each, launch.env) for each in launch.container.get("command") or []]:
         built = Command([_found(own[0], path), *own[1:], *launch.arguments], program.env)
+        if program.name == "meshlib":
+            built = Command([_in_mounts(each, launch) for each in built.argv], built.env)
     else:
         built = BUILDERS[program.name](launch, program)
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ} | {"PATH": path}

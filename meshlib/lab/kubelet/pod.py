@@ -51,6 +51,9 @@ class PodWorker:
     # -- what the kubelet tells it
 
     def update(self, pod: Obj) -> None:
+        before, now = self.pod["metadata"], pod["metadata"]
+        if any(before.get(each) != now.get(each) for each in ("labels", "annotations")):
+            self._refresh.set()  # a volume of the downward API may show them
         self._take(pod)
         if "deletionTimestamp" in pod["metadata"]:
             self._leave.set()

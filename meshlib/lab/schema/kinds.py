@@ -138,9 +138,20 @@ def _pod(obj: Obj, old: Obj | None) -> Iterator[Finding]:
         yield say.forbidden("spec.ephemeralContainers", "cannot be set on create")
 
 
+_NOT_OF_JOBS = (
+    "podFailurePolicy", "successPolicy", "backoffLimitPerIndex", "maxFailedIndexes", "managedBy",
+    "podReplacementPolicy",
+)  # fmt: skip
+
+
 def _job(obj: Obj, old: Obj | None) -> Iterator[Finding]:
     spec = obj.get("spec") or {}
     yield from _template(spec.get("template") or {}, ("OnFailure", "Never"))
+    if spec.get("completionMode") == "Indexed" and spec.get("completions") is None:
+        yield say.required("spec.completions", "when completion mode is Indexed")
+    for field in _NOT_OF_JOBS:
+        if spec.get(field) not in (None, "TerminatingOrFailed"):
+            yield say.forbidden(f"spec.{field}", "the embedded lab's Job controller does not have it")
     if old is not None:
         before = old.get("spec") or {}
         for field in ("completions", "selector", "template", "completionMode"):

@@ -187,6 +187,8 @@ def test_pausing_is_told() -> None:
 def job(**spec: Any) -> Obj:
     template = {"spec": {"restartPolicy": "Never", "containers": []}}
     return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
         "metadata": {"name": "j", "namespace": "web", "uid": "j"},
         "spec": {"parallelism": 2, "completions": 3, "backoffLimit": 1, "template": template, **spec},
     }
@@ -217,6 +219,40 @@ def test_a_failed_pod_of_a_job_is_replaced_only_after_a_pause() -> None:
     soon = jobs.plan(job(), [ended("p1", "Failed")], NOW_S + 4)
     assert (soon.create, soon.again_s) == (0, 6)
     assert jobs.plan(job(), [ended("p1", "Failed")], NOW_S + 11).create == 2
+
+
+def with_index(name: str, index: int, phase: str) -> Obj:
+    each = ended(name, phase)
+    each["metadata"]["annotations"] = {jobs.INDEX: str(index)}
+    return each
+
+
+def test_an_indexed_job_makes_the_lowest_indexes_that_are_missing() -> None:
+    mine = job(completionMode="Indexed", completions=4, backoffLimit=6)
+    assert jobs.plan(mine, [], NOW_S + 3600).indexes == (0, 1)
+    owned = [with_index("p0", 0, "Succeeded"), with_index("p1", 1, "Failed"), with_index("p2", 2, "Running")]
+    later = jobs.plan(mine, owned, NOW_S + 3600)
+    assert (later.indexes, later.create, later.end) == ((1,), 1, None)
+    twice = [with_index(f"p{n}", 0, "Succeeded") for n in range(4)]
+    assert jobs.plan(mine, twice, NOW_S + 3600).end is None
+    done = [with_index(f"p{n}", n, "Succeeded") for n in range(4)]
+    decided = jobs.plan(mine, done, NOW_S + 3600)
+    assert decided.end is not None
+    assert jobs.status(mine, done[1:], None, NOW_S)["completedIndexes"] == "1-3"
+    assert jobs.intervals([4, 0, 2, 3, 9]) == "0,2-4,9"
+
+
+def test_a_pod_knows_its_index_by_label_annotation_name_and_variable() -> None:
+    mine = job(completionMode="Indexed", completions=4)
+    mine["spec"]["template"]["spec"]["containers"] = [{"name": "c"}]
+    made = jobs.new_pod(mine, 3)
+    assert (made["metadata"]["generateName"], made["spec"]["hostname"]) == ("j-3-", "j-3")
+    assert made["metadata"]["labels"][jobs.INDEX] == made["metadata"]["annotations"][jobs.INDEX] == "3"
+    [variable] = made["spec"]["containers"][0]["env"]
+    assert variable["name"] == "JOB_COMPLETION_INDEX"
+    path = "metadata.labels['batch.kubernetes.io/job-completion-index']"
+    assert variable["valueFrom"]["fieldRef"]["fieldPath"] == path
+    assert "env" not in mine["spec"]["template"]["spec"]["containers"][0]
 
 
 def test_budgets() -> None:
