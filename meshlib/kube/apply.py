@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from meshlib import wait
 from meshlib.errors import ClusterError
 from meshlib.kube.client import Cluster, Obj
 from meshlib.kube.rest import Resource
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MANAGER = "meshlib"
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -74,6 +76,8 @@ def apply(cluster: Cluster, objects: Obj | Iterable[Obj]) -> pd.DataFrame:
     `configured`, `unchanged`: the words of `kubectl apply`).  Raises `ClusterError` before the first write
     when an object exists that is not ours.
     """
+    import pandas as pd  # not above: who only looks for our label starts without it
+
     wanted = [objects] if isinstance(objects, dict) else list(objects)
     before = [_existing(cluster, obj) for obj in wanted]
     rows = []
@@ -131,6 +135,8 @@ def ours(cluster: Cluster, namespaces: Sequence[str], kinds: Sequence[str] = CLE
     Looked for in `namespaces` and in the namespaces that are ours; the server filters by label, so that no
     Secret of anybody else is ever sent, and none at all to a read-only connection.
     """
+    import pandas as pd  # as in `apply`
+
     own = [each["metadata"]["name"] for each in cluster.list("namespaces", labels=OURS)]
     rows = []
     for name in kinds:

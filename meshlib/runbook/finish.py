@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from meshlib.runbook import folders, history, index, record, report
+from meshlib.runbook import folders, history, index, record
 from meshlib.runbook.masking import Masker
 
 logger = logging.getLogger("meshlib.run")
@@ -67,6 +67,8 @@ def metrics_of(text: str) -> dict[str, float]:
 
 def rewrite(folder: Path) -> Path:
     """Writes all pages of a run again from its record; returns the path of its index."""
+    from meshlib.runbook import report
+
     manifest = record.load(folder / "manifest.json", record.Manifest)
     for step in manifest.steps:
         report.write_step(folder, manifest, step)

@@ -6,16 +6,21 @@ They talk over IPC sockets in a private folder, and outlive neither the runner n
 from __future__ import annotations
 
 import asyncio
+import gc
+import math
 import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
+from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
@@ -35,6 +40,7 @@ class KernelMissing(MeshlibError):
 
 def serve(connection_file: str, output: str, cwd: str, env: dict[str, str]) -> None:
     """The body of a kernel process, right after the fork."""
+    gc.enable()
     os.setsid()
     printed = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for number in (1, 2):
@@ -88,6 +94,23 @@ class _Forked(KernelProvisionerBase):
         self.process.close()
 
 
+class _Client(AsyncKernelClient):
+    """jupyter_client's, without the 0.2 s for which that goes on listening after a kernel has answered."""
+
+    async def wait_for_ready(self, timeout: float | None = None) -> None:
+        """Until the kernel has answered and was heard on IOPub.  Raises `RuntimeError` where it does not."""
+        end = time.monotonic() + (timeout or math.inf)
+        while True:
+            self.kernel_info()
+            with suppress(Empty):
+                reply = await self.get_shell_msg(timeout=1)
+                await self.get_iopub_msg(timeout=1)
+                self._handle_kernel_info_reply(reply)
+                return
+            if not await self._async_is_alive() or time.monotonic() > end:
+                raise RuntimeError("the kernel did not answer")
+
+
 class Kernel:
     """One kernel process.  `manager` is what nbclient talks through; `pid` is also its process group."""
 
@@ -99,6 +122,7 @@ class Kernel:
         self.output = folder / "output"
         connection = str(folder / "connection.json")
         self.manager = AsyncKernelManager(transport="ipc", ip=str(folder / "k"), connection_file=connection)
+        self.manager.client_factory = _Client
         self.manager.write_connection_file()
         provisioner = _Forked(parent=self.manager)
         arguments = (connection, str(self.output), str(cwd), {**os.environ, **env})

@@ -16,8 +16,9 @@ import msgspec
 from meshlib import home
 from meshlib.parameters import Config, defaults
 from meshlib.runbook import notebooks
+from meshlib.runbook.eye import Eye
 from meshlib.runbook.notebooks import Step
-from meshlib.runbook.state import KINDS, Eye, State
+from meshlib.runbook.state import KINDS, State
 
 logger = logging.getLogger("meshlib.run")
 

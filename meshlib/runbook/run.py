@@ -25,7 +25,6 @@ from meshlib.runbook import (
     notify,
     progress,
     record,
-    report,
     state,
     strict_yaml,
     surroundings,
@@ -227,6 +226,8 @@ class Run:
 
     def _page(self, entry: record.StepRecord) -> None:
         try:
+            from meshlib.runbook import report  # nbconvert is imported while notebooks run
+
             report.write_step(self.folder, self.manifest, entry)
         except Exception as error:  # the record stands without the page; the manifest says what is missing
             logger.exception("the page of %s", entry.name)

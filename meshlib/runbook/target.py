@@ -7,7 +7,9 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from meshlib import home
 from meshlib.lab import cluster as lab_cluster
@@ -16,8 +18,11 @@ from meshlib.runbook import record
 from meshlib.runbook.leash import Leash
 from meshlib.runbook.masking import Masker
 from meshlib.runbook.outputs import shortened
-from meshlib.runbook.state import Eye, State
+from meshlib.runbook.state import State
 from meshlib.runbook.supervise import Stopped, Supervisor
+
+if TYPE_CHECKING:
+    from meshlib.runbook.eye import Eye
 
 
 class Cluster:
@@ -28,7 +33,14 @@ class Cluster:
         name = str(values["kubeconfig"] or os.environ.get("KUBECONFIG") or "~/.kube/config")
         self.lock_name = f"{values['context']}@{Path(name).expanduser()}"
         self.record = record.Target(target=str(values["target"]), context=str(values["context"]))
-        self.eye = Eye(Config(values))
+        self._config = Config(values)
+
+    @cached_property
+    def eye(self) -> Eye:
+        """What looks at the cluster; imports the Kubernetes client (0.5 s of CPU) when first asked for."""
+        from meshlib.runbook.eye import Eye
+
+        return Eye(self._config)
 
     def start(self, supervisor: Supervisor) -> None:
         """Makes it ready, and puts what it is into `record`."""
@@ -74,7 +86,9 @@ class PrivateLab(Cluster):
     def start(self, supervisor: Supervisor) -> None:
         os.environ[home.ENV] = str(self.home)  # the parameters' own kubeconfig_path asks for it
         with ThreadPoolExecutor(1) as pool:
-            supervisor.wait(pool.submit(lab_cluster.start, self.home), lambda why: None, lambda: None)
+            starting = pool.submit(lab_cluster.start, self.home)
+            _ = self.eye  # imported while the lab starts
+            supervisor.wait(starting, lambda why: None, lambda: None)
         if why := supervisor.why_stop():
             raise Stopped(why)
         super().start(supervisor)
