@@ -8,7 +8,7 @@ import pycurl
 
 from meshlib.load.plan import Plan, Request
 
-Start = Callable[["pycurl.Curl", int], None]
+Opened = Callable[[int, int], int]  # socket, purpose → SOCKOPT_OK
 
 
 def multi(plan: Plan) -> pycurl.CurlMulti:
@@ -22,12 +22,16 @@ def multi(plan: Plan) -> pycurl.CurlMulti:
     return made
 
 
-def handle(plan: Plan) -> pycurl.Curl:
-    """A handle with the plan's connection, TLS and protocol options. Certificates are always verified."""
+def handle(plan: Plan, opened: Opened) -> pycurl.Curl:
+    """A handle with the plan's connection, TLS and protocol options. Certificates are always verified.
+
+    `opened` hears of each socket that the handle opens.
+    """
     made = pycurl.Curl()
     put = made.setopt
     put(pycurl.NOSIGNAL, 1)
     put(pycurl.WRITEFUNCTION, len)  # takes every chunk and says so, without leaving C
+    put(pycurl.SOCKOPTFUNCTION, opened)
     put(pycurl.NOPROXY, "*")
     put(pycurl.TIMEOUT_MS, max(1, round(plan.timeout_s * 1000)))
     put(pycurl.CONNECTTIMEOUT_MS, max(1, round(plan.timeout_s * 1000)))

@@ -10,7 +10,7 @@ import select
 
 import pycurl
 
-IN, OUT = pycurl.CSELECT_IN, pycurl.CSELECT_OUT
+IN, REMOVE = pycurl.POLL_IN, pycurl.POLL_REMOVE
 READ, WRITE = select.POLLIN, select.POLLOUT  # epoll's have the same values
 WANTED = {
     pycurl.POLL_NONE: 0,
@@ -19,29 +19,47 @@ WANTED = {
     pycurl.POLL_INOUT: READ | WRITE,
 }
 # An error or a hang-up is for libcurl to find out by reading and writing.
-NEWS = [((event & ~WRITE) and IN) | ((event & ~READ) and OUT) for event in range(64)]
+NEWS = [
+    ((event & ~WRITE) and pycurl.CSELECT_IN) | ((event & ~READ) and pycurl.CSELECT_OUT) for event in range(64)
+]
 EXACT_S = 0.05
 
 
 class Sockets:
-    """The sockets of one `CurlMulti`."""
+    """The sockets of one `CurlMulti`.
+
+    libcurl lets go of a connection after each answer and asks for it again with the next request. It stays
+    with the poller meanwhile: taking it off and on again would be two system calls a request.
+    """
 
     def __init__(self, multi: pycurl.CurlMulti) -> None:
         self._act, self._timeout = multi.socket_action, multi.timeout
-        self._watched: dict[int, int] = {}
+        self._watched: dict[int, int] = {}  # what libcurl wants; POLL_REMOVE: idle, and still polled for reading
         self._polled: _Epoll | _Poll = _Epoll() if hasattr(select, "epoll") else _Poll()
         multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
 
     def _watch(self, action: int, fd: int, _multi: object, _data: object) -> None:
-        if action == pycurl.POLL_REMOVE:
-            if self._watched.pop(fd, None) is not None:
-                self._polled.unregister(fd)
-        elif fd not in self._watched:
-            self._watched[fd] = action
+        watched = self._watched
+        was = watched.get(fd)
+        if (was == IN and action == REMOVE) or (was == REMOVE and action == IN):
+            watched[fd] = action
+        elif action == REMOVE:
+            self._forget(fd)
+        elif was is None:
+            watched[fd] = action
             self._polled.register(fd, WANTED[action])
-        elif self._watched[fd] != action:
-            self._watched[fd] = action
+        elif was != action:
+            watched[fd] = action
             self._polled.modify(fd, WANTED[action])
+
+    def opened(self, fd: int, _purpose: int) -> int:
+        """For SOCKOPTFUNCTION: whatever had the number `fd` before was closed."""
+        self._watched.pop(fd, None)
+        return pycurl.SOCKOPT_OK
+
+    def _forget(self, fd: int) -> None:
+        if self._watched.pop(fd, None) is not None:
+            self._polled.unregister(fd)
 
     def step(self, wait_s: float, under_way: int) -> None:
         """Wait for news of `under_way` transfers, `wait_s` at the longest, and let libcurl act on all of it.
@@ -58,8 +76,12 @@ class Sockets:
         if due_ms >= 0:
             wait_s = min(wait_s, due_ms / 1000)
         events = self._polled.poll(wait_s if wait_s > 0 else 0)
+        watched = self._watched
         for fd, event in events:
-            act(fd, NEWS[event & 63])
+            if watched.get(fd) == REMOVE:  # the server has closed an idle connection
+                self._forget(fd)
+            else:
+                act(fd, NEWS[event & 63])
         if not events and due_ms >= 0:
             act(pycurl.SOCKET_TIMEOUT, 0)
 
