@@ -92,7 +92,8 @@ class _Engine:
         self._filled = 0
         self._multi = handles.multi(plan)
         self._sockets = sockets.Sockets(self._multi)
-        self._handles = [handles.handle(plan, self._sockets.opened) for _ in range(plan.slots)]
+        opened = self._sockets.opened
+        self._handles = [handles.handle(plan, opened, slot % plan.connections) for slot in range(plan.slots)]
         self._order = mix(plan)
         self._headers = [handles.headers_of(request) for request in plan.requests]
         self._aimed: dict[pycurl.Curl, int] = {}

@@ -22,10 +22,10 @@ def multi(plan: Plan) -> pycurl.CurlMulti:
     return made
 
 
-def handle(plan: Plan, opened: Opened) -> pycurl.Curl:
+def handle(plan: Plan, opened: Opened, connection: int) -> pycurl.Curl:
     """A handle with the plan's connection, TLS and protocol options. Certificates are always verified.
 
-    `opened` hears of each socket that the handle opens.
+    `opened` hears of each socket that the handle opens; `connection` counts from 0.
     """
     made = pycurl.Curl()
     put = made.setopt
@@ -44,7 +44,9 @@ def handle(plan: Plan, opened: Opened) -> pycurl.Curl:
         put(pycurl.SSLCERT, plan.cert)
         put(pycurl.SSLKEY, plan.key)
     if plan.resolve:
-        put(pycurl.RESOLVE, list(plan.resolve))
+        names, ways = lane(plan.resolve, connection)
+        put(pycurl.RESOLVE, names)
+        put(pycurl.CONNECT_TO, ways)
     if plan.http == "2":
         put(pycurl.PIPEWAIT, 1)
     if not plan.keepalive:
@@ -52,6 +54,20 @@ def handle(plan: Plan, opened: Opened) -> pycurl.Curl:
         put(pycurl.FORBID_REUSE, 1)
         put(pycurl.SSL_SESSIONID_CACHE, 0)  # a whole handshake each, as a client that was never here makes
     return made
+
+
+def lane(resolve: tuple[str, ...], connection: int) -> tuple[list[str], list[str]]:
+    """RESOLVE and CONNECT_TO entries that give each connection a name of its own for the same address.
+
+    libcurl looks for a free connection among all that go to one name, for every request: with 64 of them a
+    sixth of what a request costs. What is sent, the name for TLS and the verification do not change.
+    """
+    names, ways = [], []
+    for entry in resolve:
+        host, port, address = entry.split(":", 2)
+        names.append(f"connection-{connection}.{host}:{port}:{address}")
+        ways.append(f"{host}:{port}:connection-{connection}.{host}:{port}")
+    return names, ways
 
 
 def aim(made: pycurl.Curl, plan: Plan, request: Request) -> None:

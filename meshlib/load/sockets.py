@@ -23,6 +23,7 @@ NEWS = [
     ((event & ~WRITE) and pycurl.CSELECT_IN) | ((event & ~READ) and pycurl.CSELECT_OUT) for event in range(64)
 ]
 EXACT_S = 0.05
+SOCKOPT_OK: int = pycurl.SOCKOPT_OK
 
 
 class Sockets:
@@ -34,7 +35,7 @@ class Sockets:
 
     def __init__(self, multi: pycurl.CurlMulti) -> None:
         self._act, self._timeout = multi.socket_action, multi.timeout
-        self._watched: dict[int, int] = {}  # what libcurl wants; POLL_REMOVE: idle, and still polled for reading
+        self._watched: dict[int, int] = {}  # what libcurl wants; REMOVE: idle, still polled
         self._polled: _Epoll | _Poll = _Epoll() if hasattr(select, "epoll") else _Poll()
         multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
 
@@ -55,7 +56,7 @@ class Sockets:
     def opened(self, fd: int, _purpose: int) -> int:
         """For SOCKOPTFUNCTION: whatever had the number `fd` before was closed."""
         self._watched.pop(fd, None)
-        return pycurl.SOCKOPT_OK
+        return SOCKOPT_OK
 
     def _forget(self, fd: int) -> None:
         if self._watched.pop(fd, None) is not None:

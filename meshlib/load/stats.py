@@ -29,6 +29,9 @@ def middle_us(bucket: int) -> float:
     return ((bucket - shift * SUB) + 0.5) * 2.0**shift / 10.0
 
 
+NOTHING_US = 1e18  # longer than anything: the least of nothing, as JSON has no infinity
+
+
 @dataclass
 class Histogram:
     """How many values fell into which bucket; sums and extremes are exact. Values are in µs."""
@@ -36,7 +39,7 @@ class Histogram:
     counts: dict[int, int] = field(default_factory=dict)
     count: int = 0
     sum_us: float = 0.0
-    min_us: float = float("inf")
+    min_us: float = NOTHING_US
     max_us: float = 0.0
 
     def add(self, values_us: npt.NDArray[np.float64]) -> None:

@@ -52,6 +52,9 @@ class Server:
                     break
                 status = "503 Service Unavailable" if path == "/503" else "200 OK"
                 writer.write(f"HTTP/1.1 {status}\r\ncontent-length: 3\r\n\r\nok\n".encode())
+                if path == "/leave":
+                    await writer.drain()
+                    break
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:

@@ -28,6 +28,29 @@ def test_closed_loop_counts_every_request(server: Any) -> None:
     assert metrics["p50_ms"] <= metrics["p95_ms"] <= metrics["p99_ms"] <= frame["total_ms"].max() * 1.01
 
 
+def test_each_connection_keeps_a_name_of_its_own(server: Any) -> None:
+    port = server.url.rpartition(":")[2]
+    resolve = (f"shop.example:{port}:127.0.0.1",)
+    result = load.run(
+        f"http://shop.example:{port}/", connections=4, requests=200, duration_s=None, resolve=resolve
+    )
+    assert (result.numbers.statuses, result.numbers.connections_opened) == ({"200": 200}, 4)
+    assert all(f"Host: shop.example:{port}\r\n" in head for head in server.heads)
+
+
+@pytest.mark.parametrize("resolve", [False, True])
+def test_connections_that_the_server_closes_without_a_word(server: Any, resolve: bool) -> None:
+    port = server.url.rpartition(":")[2]
+    to = (f"localhost:{port}:127.0.0.1",) if resolve else ()
+    host = "localhost" if resolve else "127.0.0.1"
+    result = load.run(
+        f"http://{host}:{port}/leave", connections=3, rate=50, duration_s=2.0, resolve=to, timeout_s=10.0
+    )
+    assert (result.numbers.statuses, result.numbers.errors) == ({"200": 100}, {})
+    assert result.numbers.connections_opened >= 100
+    assert result.numbers.cpu_s < 1.0  # an idle connection with an end to read must not keep the poller busy
+
+
 def test_a_record_takes_at_most_100_bytes(server: Any) -> None:
     result = load.run(server.url + "/", connections=2, requests=50, duration_s=None)
     assert result.records.nbytes / len(result.records) <= 100

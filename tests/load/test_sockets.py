@@ -6,10 +6,12 @@ import select
 import socket
 from typing import Any
 
+import pycurl
 import pytest
 
 from meshlib.load import sockets
 
+BOTH = pycurl.CSELECT_IN | pycurl.CSELECT_OUT
 POLLERS = [sockets._Poll, *([sockets._Epoll] if hasattr(select, "epoll") else [])]
 
 
@@ -32,11 +34,11 @@ def test_pollers(poller: Any) -> None:
 @pytest.mark.parametrize(
     ("event", "told"),
     [
-        (select.POLLIN, sockets.IN),
-        (select.POLLOUT, sockets.OUT),
-        (select.POLLIN | select.POLLOUT, sockets.IN | sockets.OUT),
-        (select.POLLHUP, sockets.IN | sockets.OUT),
-        (select.POLLERR, sockets.IN | sockets.OUT),
+        (select.POLLIN, pycurl.CSELECT_IN),
+        (select.POLLOUT, pycurl.CSELECT_OUT),
+        (select.POLLIN | select.POLLOUT, BOTH),
+        (select.POLLHUP, BOTH),
+        (select.POLLERR, BOTH),
     ],
 )
 def test_what_libcurl_is_told(event: int, told: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -38,6 +39,14 @@ def test_buckets_are_narrow_everywhere() -> None:
 
 def test_nothing_measured_is_zero() -> None:
     assert stats.latency_ms(stats.Histogram())["p99"] == 0
+
+
+def test_a_worker_without_an_answer_can_report() -> None:
+    sent = msgspec.json.decode(msgspec.json.encode(stats.Histogram()), type=stats.Histogram)
+    some = stats.Histogram()
+    some.add(np.array([5.0, 7.0]))
+    sent.merge(some)
+    assert sent == some
 
 
 def test_falling_behind_is_said() -> None:
