@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import resource
 import secrets
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -69,6 +70,7 @@ def drive(plan: Plan, sink: BinaryIO, *, worker: int = 0, progress: Progress | N
     was_on = gc.isenabled()
     gc.disable()  # the loop makes no cycles, and a collection would show as latency
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # held back while a worker starts
         engine.run(progress)
     except KeyboardInterrupt:
         engine.outcome.interrupted = True

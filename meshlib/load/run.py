@@ -125,21 +125,21 @@ def _execute(plan: Plan, folder: Path, progress: bool) -> LoadResult:
 def _workers(plan: Plan, folder: Path, show: Show | None) -> tuple[list[engine.Outcome], list[Path]]:
     files = [folder / f"{index}.records" for index in range(plan.workers)]
     started: list[subprocess.Popen[bytes]] = []
+    heard: list[bytes] = []
     outcomes: list[engine.Outcome] = []
     try:
         for index, file in enumerate(files):
             argv = [sys.executable, "-m", "meshlib.load.worker", str(index), str(file)]
-            # in a session of its own: Ctrl-C comes to this process, which hands it on once
-            started.append(
-                subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-            )
+            started.append(_start(argv))
         for index, process in enumerate(started):
             assert process.stdin is not None
             process.stdin.write(msgspec.json.encode(for_worker(plan, index)))
             process.stdin.close()
         while len(outcomes) < len(started):
             try:
-                outcomes.append(_outcome(started[len(outcomes)], show if not outcomes else None, plan))
+                show_first = None if outcomes else show
+                outcomes.append(_outcome(started[len(outcomes)], heard, show_first, plan))
+                heard.clear()
             except KeyboardInterrupt:
                 for process in started:
                     process.send_signal(signal.SIGINT)
@@ -153,19 +153,33 @@ def _workers(plan: Plan, folder: Path, show: Show | None) -> tuple[list[engine.O
                     pipe.close()
 
 
-def _outcome(process: subprocess.Popen[bytes], show: Show | None, plan: Plan) -> engine.Outcome:
+def _start(argv: list[str]) -> subprocess.Popen[bytes]:
+    """A worker in a session of its own: Ctrl-C comes to this process, which hands it on once.
+
+    The worker is started with SIGINT held back and lets it in when it can report (`engine.drive`).
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _outcome(
+    process: subprocess.Popen[bytes], heard: list[bytes], show: Show | None, plan: Plan
+) -> engine.Outcome:
+    """What a worker reports. A Ctrl-C may break in anywhere: `heard` keeps its lines until the next call."""
     assert process.stdout is not None
-    last = b""
     for line in process.stdout:
         if line.startswith(b"at "):
             if show is not None:
                 _, done, at_ns = line.split()
                 show(int(done) * plan.workers, int(at_ns) / NS)
         else:
-            last = line
-    if process.wait() or not last:
+            heard.append(line)
+    if process.wait() or not heard:
         raise MeshlibError(f"a load worker ended with {process.returncode} before it gave its result")
-    return msgspec.json.decode(last, type=engine.Outcome)
+    return msgspec.json.decode(heard[-1], type=engine.Outcome)
 
 
 @contextlib.contextmanager
