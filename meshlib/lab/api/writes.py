@@ -9,7 +9,7 @@ from typing import Any
 
 from meshlib.lab import schema
 
-from . import deletion, pods, strategy
+from . import deletion, pods, service_types, strategy
 from .allocation import Allocator
 from .codec import decode, stored, whole
 from .deletion import DeleteOptions
@@ -165,6 +165,7 @@ class Writer:
         new = await self._mutate(kind, "UPDATE", new, old, write, subresource or "")
         strategy.prepare_update(kind, new, old, subresource)
         if kind.resource == "services" and not subresource:
+            service_types.settle(new, old)
             self._validate(kind, new, old)
             self._allocator.complete(new, old, self._others("services", key))
         deletion.check_finalizers(kind, new, old)
@@ -234,7 +235,17 @@ class Writer:
         return account
 
     def _priority_of(self, pod: Obj) -> int:
-        name = (pod.get("spec") or {}).get("priorityClassName")
+        spec = pod.get("spec") or {}
+        found = self._priority_of_class(pod, spec.get("priorityClassName") or "")
+        if spec.get("priority") not in (None, found):
+            why = (
+                f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; "
+                f"priority admission controller computed {found} from the given PriorityClass name"
+            )
+            raise forbidden("pods", "", pod["metadata"].get("name", ""), why)
+        return found
+
+    def _priority_of_class(self, pod: Obj, name: str) -> int:
         if not name:
             return 0
         if name in pods.SYSTEM_PRIORITIES:

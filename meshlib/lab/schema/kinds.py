@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from . import names
 from .config import validate_config_map, validate_secret
 from .meta import IMMUTABLE
 from .model import Finding, Obj
-from .pods import validate_pod_spec, validate_pod_update
+from .pods import validate_images, validate_pod_spec, validate_pod_update
 from .services import validate_service
 
 Check = Callable[[Obj, Obj | None], Iterator[Finding]]
@@ -132,6 +133,7 @@ def _int_or_percent(value: Any, path: str) -> Iterator[Finding]:
 def _pod(obj: Obj, old: Obj | None) -> Iterator[Finding]:
     spec = obj.get("spec") or {}
     yield from validate_pod_spec(spec, "spec")
+    yield from validate_images(spec, "spec")
     if old is not None:
         yield from validate_pod_update(obj, old)
     elif spec.get("ephemeralContainers"):
@@ -164,6 +166,30 @@ def _role_binding(obj: Obj, old: Obj | None) -> Iterator[Finding]:
         yield say.invalid("roleRef", obj.get("roleRef"), "cannot change roleRef")
 
 
+def _endpoints(obj: Obj, old: Obj | None) -> Iterator[Finding]:
+    for index, subset in enumerate(obj.get("subsets") or ()):
+        at = f"subsets[{index}]"
+        if not subset.get("addresses") and not subset.get("notReadyAddresses"):
+            yield say.required(at, "must specify `addresses` or `notReadyAddresses`")
+        for field in ("addresses", "notReadyAddresses"):
+            for place, address in enumerate(subset.get(field) or ()):
+                yield from _endpoint_address(address, f"{at}.{field}[{place}]")
+        ports = subset.get("ports") or []
+        for place, port in enumerate(ports):
+            if len(ports) > 1 and not port.get("name"):
+                yield say.required(f"{at}.ports[{place}].name")
+
+
+def _endpoint_address(address: Obj, path: str) -> Iterator[Finding]:
+    """Loopback addresses are no finding here: every pod of the lab has one."""
+    ip = address.get("ip") or ""
+    try:
+        ipaddress.ip_address(ip)
+    except ValueError:
+        yield say.invalid(f"{path}.ip", ip, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
+        yield say.invalid(f"{path}.ip", ip, "must be a valid IP address")
+
+
 def _endpoint_slice(obj: Obj, old: Obj | None) -> Iterator[Finding]:
     if old is not None and obj.get("addressType") != old.get("addressType"):
         yield say.invalid("addressType", obj.get("addressType"), IMMUTABLE)
@@ -171,6 +197,7 @@ def _endpoint_slice(obj: Obj, old: Obj | None) -> Iterator[Finding]:
 
 KIND_CHECKS: dict[str, Check] = {
     "core.v1.Pod": _pod,
+    "core.v1.Endpoints": _endpoints,
     "core.v1.Service": validate_service,
     "core.v1.ConfigMap": validate_config_map,
     "core.v1.Secret": validate_secret,

@@ -11,6 +11,7 @@ from .model import Finding, KindRef, Obj
 
 MAX_ANNOTATIONS_B = 256 * 1024
 IMMUTABLE = "field is immutable"
+_STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 _NAMES: dict[str, names.Check] = {
     "Namespace": names.dns_label,
     "Service": names.dns_label,
@@ -44,6 +45,11 @@ def validate_meta(kind: KindRef, meta: Obj) -> Iterator[Finding]:
         yield from (say.invalid("metadata.namespace", namespace, each) for each in names.dns_label(namespace))
     yield from _common(meta)
     yield from _finalizers(meta)
+    if not kind.group:
+        for each in meta.get("finalizers") or ():
+            if "/" not in each and each not in _STANDARD_FINALIZERS:
+                detail = "name is neither a standard finalizer name nor is it fully qualified"
+                yield say.invalid("metadata.finalizers", each, detail)
 
 
 def validate_meta_update(meta: Obj, old: Obj) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from typing import Any
 from . import findings as say
 from .model import Finding, Obj
 from .quantity import parse_quantity
+from .variables import validate_environment
 
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 _MUTABLE = (
@@ -25,6 +26,10 @@ _MUTABLE = (
 def validate_pod_spec(spec: Obj, path: str) -> Iterator[Finding]:
     """Findings on a pod's spec, in a Pod or in a template, that concern more than one field."""
     volumes = {volume.get("name") for volume in spec.get("volumes") or ()}
+    deadline_s = spec.get("activeDeadlineSeconds")
+    if deadline_s is not None and not 1 <= deadline_s < 1 << 31:
+        at = f"{path}.activeDeadlineSeconds"
+        yield say.invalid(at, deadline_s, f"must be between 1 and {(1 << 31) - 1}, inclusive")
     for index, volume in enumerate(spec.get("volumes") or ()):
         yield from _volume(volume, f"{path}.volumes[{index}]")
     regular = spec.get("containers") or []
@@ -67,23 +72,23 @@ def _container(container: Obj, volumes: set[Any], path: str) -> Iterator[Finding
         if name and name in seen:
             yield say.duplicate(f"{path}.ports[{index}].name", name)
         seen.add(name)
-    for index, variable in enumerate(container.get("env") or ()):
-        yield from _variable(variable, f"{path}.env[{index}]")
+    yield from validate_environment(container, path)
+    yield from _security(container.get("securityContext") or {}, f"{path}.securityContext")
     yield from _resources(container.get("resources") or {}, f"{path}.resources")
 
 
-def _variable(variable: Obj, path: str) -> Iterator[Finding]:
-    source = variable.get("valueFrom")
-    if source is None:
-        return
-    chosen = [key for key, value in source.items() if value is not None]
-    if not chosen:
-        detail = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"
-        yield say.invalid(f"{path}.valueFrom", "", detail)
-    elif variable.get("value"):
-        yield say.invalid(f"{path}.valueFrom", "", "may not be specified when `value` is not empty")
-    elif len(chosen) > 1:
-        yield say.invalid(f"{path}.valueFrom", "", "may not have more than one field specified at a time")
+def _security(context: Obj, path: str) -> Iterator[Finding]:
+    for field in ("runAsUser", "runAsGroup"):
+        value = context.get(field)
+        if isinstance(value, int) and not 0 <= value < 1 << 31:
+            yield say.invalid(f"{path}.{field}", value, f"must be between 0 and {(1 << 31) - 1}, inclusive")
+    if context.get("allowPrivilegeEscalation") is False:
+        if context.get("privileged"):
+            detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
+            yield say.invalid(path, context, detail)
+        if "CAP_SYS_ADMIN" in ((context.get("capabilities") or {}).get("add") or ()):
+            detail = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"
+            yield say.invalid(path, context, detail)
 
 
 def _resources(resources: Obj, path: str) -> Iterator[Finding]:
@@ -150,6 +155,16 @@ def _host_ports(containers: list[Obj], path: str) -> Iterator[Finding]:
             if number and key in seen:
                 yield say.duplicate(f"{path}.containers[{place}].ports[{index}].hostPort", key)
             seen.add(key)
+
+
+def validate_images(spec: Obj, path: str) -> Iterator[Finding]:
+    """Findings on the images of a Pod; a template's are looked at when a pod is made of it."""
+    for kind in ("containers", "initContainers"):
+        for index, container in enumerate(spec.get(kind) or ()):
+            image = container.get("image") or ""
+            if image != image.strip():
+                detail = "must not have leading or trailing whitespace"
+                yield say.invalid(f"{path}.{kind}[{index}].image", image, detail)
 
 
 def validate_pod_update(new: Obj, old: Obj) -> Iterator[Finding]:
