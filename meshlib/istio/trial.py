@@ -21,20 +21,9 @@ from meshlib.kube.client import Cluster
 from meshlib.parameters import Config
 
 LABEL = "meshlib.dev/trial"
-KINDS = (
-    "authorizationpolicies.security.istio.io",
-    "requestauthentications.security.istio.io",
-    "peerauthentications.security.istio.io",
-    "virtualservices.networking.istio.io",
-    "destinationrules.networking.istio.io",
-    "gateways.networking.istio.io",
-    "deployments.apps",
-    "services",
-    "configmaps",
-    "serviceaccounts",
-)
-"""What a trial may hold in the workload's namespace, in the order in which it is deleted: rules first, what
-they rule last.  In the namespace of Istio it may hold Secrets."""
+KINDS = (*apply.RULES_AND_RULED, "serviceaccounts")
+"""What a trial may hold in the workload's namespace, in the order in which it is deleted.  In the namespace
+of Istio it may hold Secrets."""
 
 
 def labelled(obj: Obj, name: str) -> Obj:

@@ -24,9 +24,9 @@ RUN_ID = "meshlib.dev/run-id"
 KEEP = "meshlib.dev/keep"
 OURS = f"{MANAGED_BY}={MANAGER}"
 
-# Deleted in this order, so that nothing waits for a webhook or a controller that went first.
-CLEANUP = (
-    "telemetries.telemetry.istio.io",
+# Deleted in these orders: rules first, what they rule last; nothing waits for a webhook or a controller
+# that went first.
+RULES_AND_RULED = (
     "authorizationpolicies.security.istio.io",
     "requestauthentications.security.istio.io",
     "peerauthentications.security.istio.io",
@@ -36,6 +36,10 @@ CLEANUP = (
     "deployments.apps",
     "services",
     "configmaps",
+)
+CLEANUP = (
+    "telemetries.telemetry.istio.io",
+    *RULES_AND_RULED,
     "secrets",
     "serviceaccounts",
     "rolebindings.rbac.authorization.k8s.io",
