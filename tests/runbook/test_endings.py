@@ -74,6 +74,7 @@ def test_a_cell_that_ends_badly(bench: Any, what: str) -> None:
 def nothing_left(folder: Path) -> None:
     assert not (folder / ".reserve").exists()
     assert not list(folder.parent.glob(".latest-*"))
+    locks.acquire(os.environ["MESHLIB_HOME"], "the test").close()
     for process in psutil.process_iter(["cmdline", "environ"]):
         assert (process.info["environ"] or {}).get("MESHLIB_RUN_DIR") != str(folder), process
 
@@ -106,6 +107,7 @@ def test_bad_parameters_and_options(bench: Any, options: dict[str, object], says
     assert (result.code, result.manifest.outcome) == (2, "bad-parameters")
     assert says in "\n".join([result.manifest.reason, *result.manifest.findings])
     assert not any(step.attempts for step in result.manifest.steps)
+    nothing_left(result.folder)
 
 
 BROKEN = {
@@ -129,6 +131,7 @@ def test_a_broken_notebook_stops_the_run_before_it_starts(bench: Any, what: str)
     assert (result.code, result.manifest.outcome) == (3, "invalid-notebook")
     assert says in result.manifest.reason
     assert not any(step.attempts for step in result.manifest.steps)
+    nothing_left(result.folder)
 
 
 def test_no_notebooks_at_all(bench: Any) -> None:
@@ -142,6 +145,7 @@ def test_a_missing_kernel(bench: Any) -> None:
     result = bench.run()
     assert (result.code, result.manifest.outcome) == (3, "kernel-missing")
     assert "julia-1.11" in result.manifest.reason
+    nothing_left(result.folder)
 
 
 def test_a_cell_that_takes_too_long(bench: Any) -> None:
@@ -286,6 +290,7 @@ def test_a_full_disk(bench: Any, tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert '"outcome": "disk-full"' in manifest
     assert '"exit_code": 1' in manifest
+    assert not [*kept.glob("2*/.reserve"), *kept.glob(".latest-*")]
 
 
 def test_a_clock_that_jumps_changes_no_duration(bench: Any) -> None:
@@ -309,6 +314,7 @@ def test_an_api_server_that_is_gone(bench: Any, tmp_path: Path) -> None:
     result = bench.run_cells(cell)
     assert (result.code, result.manifest.outcome) == (1, "failed")
     assert "ClusterError: no answer from the API server https://127.0.0.1:1" in result.manifest.reason
+    nothing_left(result.folder)
 
 
 def test_retries_only_where_the_notebook_says_so(bench: Any, tmp_path: Path) -> None:

@@ -132,6 +132,41 @@ def test_a_run_goes_on_where_the_lab_still_shows_what_was_done_and_outlives_envo
         shutil.rmtree(home)
 
 
+def test_a_gateway_killed_under_load_is_restarted_and_the_run_tells(out: Path) -> None:
+    until_07 = ("00", "01", "02", "03", "04", "05", "06", "07")
+    assert start(out, "--keep-lab", *only(*until_07)).wait(400) == 0
+    home = Path(latest(out).target.home)
+    try:
+        envoy = gateway_envoy(home)
+        values = ("-p", "timeout_s=20", "-p", "load_duration_s=15")
+        run = start(out, "--resume", "latest", *values, *only(*until_07, "08"))
+        until(lambda: list(out.glob("2*/tables/08_*-ten-requests-again.csv")))  # the load comes next
+        time.sleep(3)
+        os.kill(envoy, signal.SIGKILL)
+        assert run.wait(400) == 4
+        manifest = latest(out)
+        assert (manifest.outcome, outcomes(manifest)["08"]) == ("check-failed", "check-failed")
+        assert "failed requests" in manifest.reason
+        assert restarts(home) == (1, 137)
+        assert gateway_envoy(home) != envoy
+        assert start(out, "--resume", "latest", *only(*until_07, "08")).wait(400) == 0
+        ended = outcomes(latest(out))
+        assert (ended["07"], ended["08"]) == ("skipped", "passed")
+        assert restarts(home) == (1, 137)
+    finally:
+        cluster.stop(home)
+        shutil.rmtree(home)
+    nothing_left(out, latest(out))
+
+
+def restarts(home: Path) -> tuple[int, int]:
+    """Of the ingress gateway's proxy: the column RESTARTS, and the exit code of the last one that ended."""
+    lab = connect(home / "kubeconfig", "")
+    (pod,) = lab.list("pods", "istio-system", labels="app=istio-ingressgateway")
+    (status,) = pod["status"]["containerStatuses"]
+    return status["restartCount"], status["lastState"]["terminated"]["exitCode"]
+
+
 def gateway_envoy(home: Path) -> int:
     """The process of the ingress gateway's Envoy."""
     lab = connect(home / "kubeconfig", "")
