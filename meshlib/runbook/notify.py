@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import urllib.request
-from urllib.error import URLError
+from http.client import HTTPException
 
 import msgspec
 
@@ -18,7 +18,7 @@ logger = logging.getLogger("meshlib.run")
 class Notification(msgspec.Struct, kw_only=True, rename={"schema_": "$schema"}):
     """The JSON body of the POST.  `text` is the whole message for chat services that show only that."""
 
-    schema_: str = f"{SCHEMA}/notification.json"
+    schema_: str = f"{SCHEMA}:notification"
     text: str
     run_id: str
     outcome: OutcomeName
@@ -67,6 +67,6 @@ def send(manifest: Manifest) -> str:
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
             logger.info("webhook in $%s answered %s", name, answer.status)
-    except (URLError, OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         return f"the webhook in ${name} was not reached: {error}"
     return ""

@@ -12,7 +12,7 @@ import msgspec
 from meshlib.runbook.outcomes import OUTCOMES
 from meshlib.wait import T
 
-SCHEMA = "https://meshlib.dev/schemas"
+SCHEMA = "urn:meshlib:schema"  # a name, no address: the files are in docs/schemas
 OutcomeName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(OUTCOMES)})]
 
 
@@ -82,7 +82,7 @@ class Runner(msgspec.Struct, kw_only=True):
 class Manifest(msgspec.Struct, kw_only=True, rename={"schema_": "$schema"}):
     """`manifest.json`: what was asked for, on what, and how it ended.  Times are UTC, RFC 3339."""
 
-    schema_: str = f"{SCHEMA}/manifest.json"
+    schema_: str = f"{SCHEMA}:manifest"
     run_id: str
     outcome: OutcomeName
     reason: str
@@ -116,7 +116,7 @@ class Check(msgspec.Struct, kw_only=True):
 class Results(msgspec.Struct, kw_only=True, rename={"schema_": "$schema"}):
     """`results.json`: every check of the run, and the numbers that the history draws (`metrics`)."""
 
-    schema_: str = f"{SCHEMA}/results.json"
+    schema_: str = f"{SCHEMA}:results"
     run_id: str
     checks: list[Check]
     metrics: dict[str, float] = {}
@@ -128,7 +128,7 @@ def json_schema(kind: type[msgspec.Struct]) -> dict[str, Any]:
     name = kind.__name__.lower()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"{SCHEMA}/{name}.json",
+        "$id": f"{SCHEMA}:{name}",
         **ref,
         "$defs": parts,
     }

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from meshlib.parameters import TABLE, Parameter, Value
+from meshlib.runbook.record import SCHEMA
 
 FILES: dict[str, tuple[str, Mapping[str, Value]]] = {
     "embedded": ("The embedded lab: nothing but this machine. Every value is the default.", {}),
@@ -88,7 +89,7 @@ def json_schema() -> str:
     """docs/schemas/parameters.json: for editors that check a file of parameters while it is written."""
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "https://meshlib.dev/schemas/parameters.json",
+        "$id": f"{SCHEMA}:parameters",
         "title": "Parameters of a meshlib run",
         "type": "object",
         "additionalProperties": False,

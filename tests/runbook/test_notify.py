@@ -47,7 +47,7 @@ def test_the_body_is_as_documented_and_so_are_manifest_and_results(
         jsonschema.validate(document, json.loads((SCHEMAS / f"{name}.json").read_text()))
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/hook", "ftp://x", ""])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/hook", "http://127.0.0.1:nine/hook", "ftp://x", ""])
 def test_a_webhook_that_is_not_there(bench: Any, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("HOOK", url)
     result = bench.run_cells("1", overrides=["webhook_url_env=HOOK"])
