@@ -28,8 +28,8 @@ def test_json_has_the_names_of_the_contract(server: Any) -> None:
     assert found["statuses"] == {"200": 50}
     assert found["errors"] == {}
     assert found["requested_rate"] == 100
-    assert found["achieved_rate"] == pytest.approx(100, rel=0.1)
-    assert found["duration_s"] == pytest.approx(0.5, abs=0.3)
+    assert 50 < found["achieved_rate"] < 115  # a busy machine may fall behind
+    assert 0.4 < found["duration_s"] < 3
     assert found["cpu_s"] > 0
     assert list(found["latency_ms"]) == ["mean", "p50", "p90", "p99", "p99_9", "p99_99", "max"]
 
