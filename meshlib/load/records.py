@@ -82,6 +82,14 @@ def latency_us(records: Records) -> npt.NDArray[np.float64]:
     return found
 
 
+def usual_rate(records: Records, sending_s: float) -> float:
+    """Requests/s sent in the median tenth of a run that sent for `sending_s`; 0 where nothing was sent."""
+    if not len(records) or not sending_s:
+        return 0.0
+    counts, _ = np.histogram(records["started_ns"] / 1e9, bins=10, range=(0.0, sending_s))
+    return float(np.median(counts)) * 10 / sending_s
+
+
 def frame(records: Records, prefixes: list[str]) -> pd.DataFrame:
     """One row a request; times in ms, `intended_s` since the run's start, `trace_id` 32 hex digits or ''."""
     import pandas as pd  # not above: a worker process starts three times as fast without it

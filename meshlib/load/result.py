@@ -86,6 +86,14 @@ class LoadResult:
         """Requests/s that were sent (open loop) or finished (closed loop)."""
         return self.numbers.achieved_rate
 
+    @property
+    def usual_rate(self) -> float:
+        """Requests/s sent in the median tenth of the run: a stall of the machine hardly moves it, a rate that
+        the server cannot keep up with does."""
+        numbers = self.numbers
+        sending_s = numbers.requests / numbers.achieved_rate if numbers.achieved_rate else 0.0
+        return round(records.usual_rate(self.records, sending_s), 3)
+
     def metrics(self) -> dict[str, float]:
         """What runs are compared by: p50_ms, p95_ms, p99_ms, and error_percent, the share of requests without
         an answer or with a status from 400 up."""

@@ -16,10 +16,15 @@ import pytest
 from meshlib import parameters
 from meshlib.istio import needs
 from meshlib.kube.requests import REVIEWS
+from meshlib.runbook import notebooks, state
 
 ROOT = Path(__file__).parents[2]
 STEPS = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))]
 LIMIT_S = 900
+BY_CONTROLLERS = {  # ConfigMaps that Kubernetes and istiod make wherever they run
+    *("kube-root-ca.crt", "istio-ca-root-cert", "istio-leader", "istio-gateway-status-leader"),
+    "istio-namespace-controller-election",
+}
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(LIMIT_S + 60)]
 
@@ -82,6 +87,20 @@ def test_nothing_was_asked_of_the_api_server_that_the_table_of_rights_lacks(run:
         if resource not in REVIEWS and not {(verb, resource, namespace), (verb, resource, "")} & table
     }
     assert lacking == set()
+
+
+def test_each_step_changed_what_it_declares_and_nothing_else(run: Run) -> None:
+    manifest = run.read("manifest.json")
+    declared: set[str] = set()
+    for step, entry in zip(notebooks.discover(ROOT / "notebooks"), manifest["steps"], strict=True):
+        words = [change.split(" ") for change in step.changed(manifest["parameters"])]
+        named = {" ".join(each) for each in words if len(each) == 2 and each[0] in state.KINDS}
+        lines = [line.partition(" ") for line in entry["state_diff"] if " pods " not in line]
+        came = {name for sign, _, name in lines if sign == "+"}
+        assert {name for name in came if name.rpartition("/")[2] not in BY_CONTROLLERS} == named, step.name
+        gone = {name for sign, _, name in lines if sign == "-"}
+        assert gone >= declared if step.number == "90" else not gone, step.name
+        declared |= named
 
 
 def test_the_report_opens_from_disk(run: Run) -> None:

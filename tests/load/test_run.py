@@ -66,6 +66,7 @@ def test_open_loop_keeps_its_rate_and_its_times(server: Any) -> None:
     result = load.run(server.url + "/", rate=200, duration_s=1.0, connections=4)
     assert result.numbers.requests == 200
     assert result.achieved_rate >= 150  # this machine may be busy with other tests
+    assert 100 <= result.usual_rate <= 400
     gaps = result.requests["intended_s"].sort_values().diff().dropna()  # answers may overtake
     assert ((gaps - 0.005).abs() < 1e-6).all()
 
