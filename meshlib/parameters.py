@@ -29,6 +29,7 @@ IMAGE = r"[^\s:@]+(:\d+)?(/[^\s:@]+)*:[\w][\w.-]*(@sha256:[0-9a-f]{64})?"
 ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*|"
 RUN_ID = r"[A-Za-z0-9._-]*"
 URL_PATH = r"/[^\s]*"
+BASE_PATH = r"(/[A-Za-z0-9._~-]+)*"
 BASE_URL = r"(https?://[^\s?#]+)?"
 NAMESPACES = r"([-a-z0-9*]+(, ?[-a-z0-9*]+)*)?"
 PATTERNS = {
@@ -41,6 +42,7 @@ PATTERNS = {
     BASE_URL: "an http or https URL, or empty",
     NAMESPACES: "names of namespaces with commas between, or empty",
     URL_PATH: "a path that starts with '/'",
+    BASE_PATH: "a path that starts with '/' and does not end with it, or empty",
 }
 
 
@@ -194,6 +196,18 @@ class Config:
     certificate_days: int = _p(90, "ingress", "Validity of the certificate", unit="days", low=1, high=398)
 
     jaeger_version: str = _p("2.20.0", "tracing", "Version of Jaeger to install", pattern=VERSION)
+    jaeger_storage: str = _p(
+        "memory",
+        "tracing",
+        "Where Jaeger keeps traces: in memory, or as files that end with its pod",
+        choices=("memory", "badger"),
+    )
+    jaeger_base_path: str = _p(
+        "/jaeger",
+        "tracing",
+        "Path under which Jaeger serves; empty: at the root",
+        pattern=BASE_PATH,
+    )
     sampling_percent: float = _p(
         100.0, "tracing", "Share of requests to trace", unit="percent", low=0, high=100
     )

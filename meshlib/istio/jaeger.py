@@ -1,7 +1,11 @@
-"""Pure: Jaeger as Istio's addon runs it, pinned, in one pod with memory storage.
+"""Pure: Jaeger as Istio's addon runs it, pinned, in one pod.
 
 Version 1 is the image all-in-one, configured by environment; version 2 the image jaeger, configured by a
 file. The Services are the same: `tracing` (query), `zipkin`, `jaeger-collector`.
+
+Storage is `memory` (traces end with the container) or `badger` (files in a volume of the pod, as the addon
+has it: traces end with the pod).  Sources: the addon's manifests of each Istio minor; Jaeger's
+cmd/jaeger/config-badger.yaml and plugin/storage/badger/options.go (the variables of version 1).
 """
 
 from __future__ import annotations
@@ -13,10 +17,11 @@ import yaml
 Obj = dict[str, Any]
 
 NAME = "jaeger"
-BASE_PATH = "/jaeger"
 QUERY_SERVICE, QUERY_PORT = "tracing", "http-query"
 CONFIG_FOLDER = "/etc/jaeger"
 MAX_TRACES = 100_000
+MEMORY, BADGER = "memory", "badger"
+BADGER_FOLDER = "/badger"
 
 # The version that each Istio minor's own addon uses.
 BY_ISTIO_MINOR = {
@@ -37,21 +42,30 @@ SERVICES: dict[str, tuple[tuple[str, int, int], ...]] = {
 }
 
 
-def objects(version: str, namespace: str) -> list[Obj]:
-    """Deployment, Services and, for version 2, the ConfigMap."""
+def objects(version: str, namespace: str, *, storage: str = MEMORY, base_path: str = "/jaeger") -> list[Obj]:
+    """Deployment, Services and, for version 2, the ConfigMap; `base_path` "" serves at the root."""
     second = version.startswith("2.")
-    made: list[Obj] = [_config(namespace)] if second else []
-    made.append(_deployment(version, namespace, _container_v2(version) if second else _container_v1(version)))
+    made: list[Obj] = [_config(namespace, storage, base_path or "/")] if second else []
+    container = _container_v2(version) if second else _container_v1(version, storage, base_path or "/")
+    made.append(_deployment(namespace, container, storage))
     return made + [_service(name, namespace, ports) for name, ports in SERVICES.items()]
 
 
-def _container_v1(version: str) -> Obj:
+def _container_v1(version: str, storage: str, base_path: str) -> Obj:
+    kept = {
+        MEMORY: {"MEMORY_MAX_TRACES": str(MAX_TRACES)},
+        BADGER: {
+            "BADGER_EPHEMERAL": "false",
+            "BADGER_DIRECTORY_KEY": f"{BADGER_FOLDER}/key",
+            "BADGER_DIRECTORY_VALUE": f"{BADGER_FOLDER}/data",
+        },
+    }
     env = {
-        "SPAN_STORAGE_TYPE": "memory",
-        "MEMORY_MAX_TRACES": str(MAX_TRACES),
+        "SPAN_STORAGE_TYPE": storage,
+        **kept[storage],
         "COLLECTOR_ZIPKIN_HOST_PORT": ":9411",
         "COLLECTOR_OTLP_ENABLED": "true",
-        "QUERY_BASE_PATH": BASE_PATH,
+        "QUERY_BASE_PATH": base_path,
     }
     return {
         "image": f"docker.io/jaegertracing/all-in-one:{version}",
@@ -69,18 +83,25 @@ def _container_v2(version: str) -> Obj:
     }
 
 
-def _deployment(version: str, namespace: str, container: Obj) -> Obj:
+def _deployment(namespace: str, container: Obj, storage: str) -> Obj:
     ports = sorted({target for listed in SERVICES.values() for _, _, target in listed})
+    mounts = list(container.get("volumeMounts", []))
+    volumes: list[Obj] = [{"name": "config", "configMap": {"name": NAME}}] if mounts else []
+    if storage == BADGER:
+        mounts.append({"name": "data", "mountPath": BADGER_FOLDER})
+        volumes.append({"name": "data", "emptyDir": {}})
     container = {
         "name": NAME,
         **container,
+        **({"volumeMounts": mounts} if mounts else {}),
         "ports": [{"containerPort": port} for port in ports],
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
     pod: Obj = {"containers": [container]}
-    if "volumeMounts" in container:
-        pod["volumes"] = [{"name": "config", "configMap": {"name": NAME}}]
+    if volumes:
+        # the group of Jaeger's image, so that its user may write the volume
+        pod |= {"volumes": volumes} | ({"securityContext": {"fsGroup": 10001}} if storage == BADGER else {})
     labels = {"app": NAME, "sidecar.istio.io/inject": "false"}
     return {
         "apiVersion": "apps/v1",
@@ -105,18 +126,25 @@ def _service(name: str, namespace: str, ports: tuple[tuple[str, int, int], ...])
     }
 
 
-def _config(namespace: str) -> Obj:
+def _config(namespace: str, storage: str, base_path: str) -> Obj:
     everywhere = "0.0.0.0"
+    kept: dict[str, Obj] = {
+        MEMORY: {"max_traces": MAX_TRACES},
+        BADGER: {
+            "directories": {"keys": f"{BADGER_FOLDER}/key", "values": f"{BADGER_FOLDER}/data"},
+            "ephemeral": False,
+        },
+    }
     config = {
         "extensions": {
             "healthcheckv2": {"use_v2": True, "http": {"endpoint": f"{everywhere}:13133"}},
             "jaeger_query": {
-                "base_path": BASE_PATH,
+                "base_path": base_path,
                 "http": {"endpoint": f"{everywhere}:16686"},
                 "grpc": {"endpoint": f"{everywhere}:16685"},
-                "storage": {"traces": "memory"},
+                "storage": {"traces": storage},
             },
-            "jaeger_storage": {"backends": {"memory": {"memory": {"max_traces": MAX_TRACES}}}},
+            "jaeger_storage": {"backends": {storage: {storage: kept[storage]}}},
         },
         "receivers": {
             "otlp": {
@@ -134,7 +162,7 @@ def _config(namespace: str) -> Obj:
             "zipkin": {"endpoint": f"{everywhere}:9411"},
         },
         "processors": {"batch": {}},
-        "exporters": {"jaeger_storage_exporter": {"trace_storage": "memory"}},
+        "exporters": {"jaeger_storage_exporter": {"trace_storage": storage}},
         "service": {
             "extensions": ["healthcheckv2", "jaeger_storage", "jaeger_query"],
             "pipelines": {

@@ -17,6 +17,7 @@ from meshlib.kube.client import Cluster, Obj
 from meshlib.kube.proxy import ServiceProxy
 from meshlib.parameters import Config
 from meshlib.traces import Jaeger
+from meshlib.traces.jaeger import BASE_PATHS
 
 FLUSH_KEYS = ("tracing.zipkin.flush_interval_ms", "tracing.opentelemetry.flush_interval_ms")
 FLUSH_DEFAULT_S = 5.0  # Envoy's own default for both tracers
@@ -26,7 +27,8 @@ OWN_PROVIDER = "meshlib-zipkin"
 
 def backend(cluster: Cluster, cfg: Config) -> Jaeger:
     """The Jaeger client, through the API server's proxy of the Service `tracing`."""
-    return Jaeger(ServiceProxy(cluster, cfg.istio_namespace, jaeger.QUERY_SERVICE, jaeger.QUERY_PORT))
+    proxy = ServiceProxy(cluster, cfg.istio_namespace, jaeger.QUERY_SERVICE, jaeger.QUERY_PORT)
+    return Jaeger(proxy, base_paths=(cfg.jaeger_base_path, *BASE_PATHS))
 
 
 def settle_s(cluster: Cluster, cfg: Config) -> float:

@@ -25,10 +25,16 @@ LEGACY, V3 = "/api", "/api/v3"
 
 
 class Jaeger:
-    """Jaeger behind a transport. Times are Unix µs (integers) or aware datetimes."""
+    """Jaeger behind a transport. Times are Unix µs (integers) or aware datetimes.
 
-    def __init__(self, transport: Transport, *, page: int = PAGE) -> None:
+    `base_paths` are tried in order.
+    """
+
+    def __init__(
+        self, transport: Transport, *, page: int = PAGE, base_paths: Sequence[str] = BASE_PATHS
+    ) -> None:
         self._transport = transport
+        self._base_paths = tuple(dict.fromkeys(base_paths))
         self._page = page
         self._found: tuple[str, str] | None = None
 
@@ -45,7 +51,7 @@ class Jaeger:
         if self._found is None:
             said: list[str] = []
             for kind, member in ((LEGACY, "data"), (V3, "services")):
-                for base in BASE_PATHS:
+                for base in self._base_paths:
                     status, body = self._transport.get(f"{base}{kind}/services")
                     if status == 200 and _has(body, member):
                         self._found = (base, kind)
