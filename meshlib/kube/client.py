@@ -31,6 +31,7 @@ Obj = dict[str, Any]
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
+WEBSOCKET_VERBS = ("create", "get")  # an upgrade is a GET; since Kubernetes 1.35 it takes `create` too
 
 
 @dataclass
@@ -258,7 +259,8 @@ class Cluster:
         Raises `ClusterError` where the command cannot be started or does not end in time.
         """
         where = f"{namespace}/{pod}, container {container}"
-        self._permit(Call("create", "pods/exec", namespace, pod), f"exec in {where}")
+        for verb in WEBSOCKET_VERBS:
+            self._permit(Call(verb, "pods/exec", namespace, pod), f"exec in {where}")
         fix = f"kubectl exec -n {namespace} {pod} -c {container} -- {argv[0]}"
         url = f"{self.server}/api/v1/namespaces/{namespace}/pods/{pod}/exec"
         query = [("container", container), ("stdout", "true"), ("stderr", "true"), ("command", list(argv))]
@@ -283,7 +285,8 @@ class Cluster:
         """A socket to a port of a pod, through the API server (what `kubectl port-forward` opens)."""
         url = f"{self.server}/api/v1/namespaces/{namespace}/pods/{pod}/portforward"
         asked = {"query_params": [("ports", str(port))], "headers": self._credentials()}
-        self._permit(Call("create", "pods/portforward", namespace, pod), f"port-forward to {namespace}/{pod}")
+        for verb in WEBSOCKET_VERBS:
+            self._permit(Call(verb, "pods/portforward", namespace, pod), f"port-forward to {namespace}/{pod}")
         try:
             forward = ws_client.portforward_call(self.api.configuration, "GET", url, **asked)
         except (ApiException, OSError) as cause:

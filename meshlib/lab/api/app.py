@@ -141,7 +141,8 @@ class ApiApp:
             target = parse_path(socket.url.path)
             if target is None or target.subresource not in pod_parts.STREAMS:
                 raise no_such_resource()
-            self._authorize(identity, _attributes("get", target))
+            for verb in ("get", "create"):  # both since 1.35, as over SPDY
+                self._authorize(identity, _attributes(verb, target))
             await pod_parts.STREAMS[target.subresource](self.registry, self.node, target, socket)
         except StatusError as error:
             await socket.send_denial_response(error_response(error))

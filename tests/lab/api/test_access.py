@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from meshlib.lab.api.identity import Identity
 from meshlib.lab.api.rbac import Attributes, Authorizer
@@ -75,6 +77,27 @@ async def test_a_service_account_may_do_what_its_role_says(api: Api) -> None:
     assert (await account.get("/api/v1/namespaces/default/configmaps")).status_code == 403
     await api.registry.delete("serviceaccounts", "shop", "default")
     assert (await account.get(MAPS)).status_code == 401
+
+
+async def test_a_way_into_a_pod_takes_get_and_create(api: Api) -> None:
+    asked = await api.client().post("/api/v1/namespaces/shop/serviceaccounts/default/token", json={})
+    bearer = {"Authorization": f"Bearer {asked.json()['status']['token']}"}
+    binding = {
+        "metadata": {"name": "b"},
+        "roleRef": {"apiGroup": GROUP, "kind": "Role", "name": "r"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "shop"}],
+    }
+    rules = [_rule("get", resources=["pods/exec"]), _rule("create", resources=["pods/attach"])]
+    await api.registry.create(
+        f"roles.{GROUP}", "shop", {"metadata": {"name": "r"}, "rules": rules}, manager="t"
+    )
+    await api.registry.create(f"rolebindings.{GROUP}", "shop", binding, manager="t")
+    for part, lacking in (("exec", "create"), ("attach", "get"), ("portforward", "get")):
+        url = f"{api.url.replace('https', 'wss')}/api/v1/namespaces/shop/pods/p/{part}?command=x&ports=1"
+        with pytest.raises(InvalidStatus) as caught:
+            await connect(url, ssl=api.tls(None), additional_headers=bearer, proxy=None)
+        assert caught.value.response.status_code == 403
+        assert f'cannot {lacking} resource \\"pods/{part}\\"' in caught.value.response.body.decode()
 
 
 async def test_the_admin_may_do_everything_and_is_told_so(api: Api) -> None:
