@@ -5,7 +5,8 @@ test compares them with what a run really asked of the API server (its `requests
 
 Places: `-` the cluster, `app` the workload's namespace, `istio` that of the control plane and the gateways.
 The word `apply` stands for get, create and patch: server-side apply of an object that may not be there yet is
-authorized as both create and patch.
+authorized as both create and patch.  An exec or a port-forward over a WebSocket is authorized as get and,
+since Kubernetes 1.35, as create too (gate AuthorizePodWebsocketUpgradeCreatePermission).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Right = tuple[str, str, str]
 APPLY = ("get", "create", "patch")
 ADMISSION, RBAC = "admissionregistration.k8s.io", "rbac.authorization.k8s.io"
 LOOK = ("00", "90")  # the steps that list everything with our label
-OBSERVERS = ("00",)  # the steps that a read-only run is made of
+OBSERVERS = ("00", "15")  # the steps that a read-only run is made of
 CLEAN = "90"
 # A load Job (`meshlib load --job N`), verbs by resource, all in the namespace where it runs
 LOAD_JOB = {
@@ -48,6 +49,7 @@ TABLE = """
 00 app   gateways.networking.istio.io                 get
 00 app   virtualservices.networking.istio.io          get
 00 app   pods                                         list
+01 -     namespaces                                   get
 01 -     nodes                                        list
 01 -     mutatingwebhookconfigurations.{admission}    list
 01 -     validatingwebhookconfigurations.{admission}  list
@@ -68,7 +70,7 @@ TABLE = """
 04 app   events                                       list
 04 app   pods                                         list
 04 app   pods/log                                     get
-04 app   pods/portforward                             create
+04 app   pods/portforward                             get create
 05 -     nodes                                        list
 05 app   configmaps                                   get
 05 app   services                                     apply list
@@ -82,7 +84,7 @@ TABLE = """
 06 istio deployments.apps                             apply list
 06 istio services                                     apply list
 06 istio pods                                         list
-06 istio pods/portforward                             create
+06 istio pods/portforward                             get create
 06 istio replicasets.apps                             list
 06 istio services/proxy                               get
 06 istio telemetries.telemetry.istio.io               list
@@ -90,7 +92,7 @@ TABLE = """
 07 app   configmaps                                   get
 07 istio configmaps                                   get patch
 07 istio pods                                         list
-07 istio pods/portforward                             create
+07 istio pods/portforward                             get create
 07 istio services                                     get
 07 istio services/proxy                               get
 07 istio telemetries.telemetry.istio.io               apply delete
@@ -99,14 +101,14 @@ TABLE = """
 08 app   virtualservices.networking.istio.io          apply
 08 istio pods                                         list
 08 istio pods/log                                     get
-08 istio pods/portforward                             create
+08 istio pods/portforward                             get create
 08 istio services                                     get
 08 istio services/proxy                               get
 09 -     nodes                                        list
 09 app   configmaps                                   get
 09 app   endpointslices.discovery.k8s.io              list
 09 istio pods                                         list
-09 istio pods/portforward                             create
+09 istio pods/portforward                             get create
 09 istio services                                     get
 09 istio services/proxy                               get
 10 -     nodes                                        list
@@ -134,7 +136,7 @@ TABLE = """
 11 app   serviceaccounts                              apply list delete
 11 app   destinationrules.networking.istio.io         list
 11 app   pods                                         list
-11 app   pods/exec                                    create
+11 app   pods/exec                                    get create
 11 istio configmaps                                   get
 11 istio secrets                                      list
 11 istio services                                     get
@@ -167,7 +169,7 @@ TABLE = """
 13 app   services                                     apply list delete
 13 app   virtualservices.networking.istio.io          apply list delete
 13 istio pods                                         list
-13 istio pods/portforward                             create
+13 istio pods/portforward                             get create
 13 istio secrets                                      list
 13 istio services                                     get
 13 istio services/proxy                               get
@@ -198,16 +200,43 @@ TABLE = """
 14 istio configmaps                                   apply list
 14 istio gateways.networking.istio.io                 list
 14 istio pods                                         list
-14 istio pods/portforward                             create
+14 istio pods/portforward                             get create
 14 istio secrets                                      get list create delete
 14 istio services                                     get list create delete
 14 istio telemetries.telemetry.istio.io               apply list
 14 istio virtualservices.networking.istio.io          list
+15 -     authorizationpolicies.security.istio.io      list
+15 -     destinationrules.networking.istio.io         list
+15 -     endpointslices.discovery.k8s.io              list
+15 -     gateways.networking.istio.io                 list
+15 -     mutatingwebhookconfigurations.{admission}    list
+15 -     namespaces                                   list
+15 -     nodes                                        list
+15 -     peerauthentications.security.istio.io        list
+15 -     pods                                         list
+15 -     requestauthentications.security.istio.io     list
+15 -     serviceentries.networking.istio.io           list
+15 -     services                                     list
+15 -     telemetries.telemetry.istio.io               list
+15 -     virtualservices.networking.istio.io          list
+15 app   configmaps                                   get
+15 app   gateways.networking.istio.io                 list
+15 app   pods                                         list
+15 app   services                                     list
+15 app   virtualservices.networking.istio.io          list
+15 istio configmaps                                   list
+15 istio pods                                         list
+15 istio pods/portforward                             get create
+15 istio secrets                                      get
+15 istio services                                     get
+15 istio services/proxy                               get
+15 istio telemetries.telemetry.istio.io               list
 90 -     namespaces                                   list delete
 90 -     mutatingwebhookconfigurations.{admission}    list
 90 -     validatingwebhookconfigurations.{admission}  list
 90 istio configmaps                                   patch
 """
+NOT_BY_READERS = ("secrets", "pods/exec", "pods/portforward")
 # What installing by manifest makes besides; istioctl and helm ask for more, see `BY_TOOL`.
 BY_MANIFEST = """
 01 -     namespaces                                   apply
@@ -282,14 +311,19 @@ def rights(cfg: Config, steps: Sequence[str] = (), method: str = "") -> list[Rig
     """(verb, resource, namespace or "") for the steps (none: all) of a run, each once, in order.
 
     `method` is how Istio gets in (`install.choose`); empty means that it is there.  A read-only run asks for
-    nothing but get and list, and never for Secrets.
+    nothing but get and list, and never for Secrets or a way into a pod.
     """
     names = {"-": "", "app": cfg.namespace, "istio": cfg.istio_namespace}
     chosen = [each for each in steps_of(method) if not steps or each in steps]
     found = {(verb, resource, names[place]) for verb, resource, place in of_steps(chosen, method)}
     if cfg.read_only:
-        found = {each for each in found if each[0] in ("get", "list") and each[1] != "secrets"}
+        found = {each for each in found if each[0] in ("get", "list") and each[1] not in NOT_BY_READERS}
     return sorted(found, key=lambda each: (each[2], each[1], each[0]))
+
+
+def optional(right: Right, cfg: Config) -> bool:
+    """Whether a run does without: observing, it says what it was not shown behind the API server's proxy."""
+    return cfg.read_only and right[1].endswith("/proxy")
 
 
 def roles(found: Iterable[Right]) -> dict[str, list[dict[str, Any]]]:
