@@ -146,6 +146,14 @@ def webhooks(hooks: Sequence[tuple[str, bool, int]], istio_there: bool) -> Row:
     return need, OK, ", ".join(sorted({name for name, _, _ in hooks})), ""
 
 
+def resumed(row: Row) -> Row:
+    """A row about Istio where what is there is of a run of ours that was ended: step 01 brings the rest."""
+    need, verdict, found, _ = row
+    if verdict != FAIL:
+        return row
+    return need, LATER, f"{found}; an earlier run was ended here, and step 01 goes on with it", ""
+
+
 def ambient(namespace: Obj | None, ztunnel: bool) -> Row:
     """Ambient mode is out of scope: said, and refused where the namespace is in it."""
     need = "sidecars, not ambient mode"

@@ -107,11 +107,20 @@ def installer(deployment: Obj) -> str:
     return "istioctl" if "operator.istio.io/component" in labels else "unknown"
 
 
+def noted(cluster: Cluster, namespace: str) -> str:
+    """The tool with which this project installed Istio, or began to, by the note on its namespace; "" for
+    none."""
+    found = cluster.find("namespaces", namespace) or {"metadata": {}}
+    return str((found["metadata"].get("annotations") or {}).get(INSTALLED_BY, ""))
+
+
 def choose(cluster: Cluster, cfg: Config) -> tuple[str, str]:
     """The method for `install_method` and the reason; `auto` takes what the cluster and this machine
     offer."""
     if cfg.install_method != "auto":
         return cfg.install_method, "the parameter install_method says so"
+    if tool := noted(cluster, cfg.istio_namespace):
+        return tool, f"an earlier run of this project installed Istio with {tool}"
     present = installed(cluster, cfg.istio_namespace)
     foreign = present[present["Installed by"] != MANAGER]
     if len(foreign):

@@ -16,7 +16,7 @@ from meshlib.errors import ClusterError, MeshlibError, PreflightError
 from meshlib.istio import findings, ingress, install, manifest, needs
 from meshlib.istio.findings import FAIL, LATER, OK, WARN, Obj, Row
 from meshlib.kube import guard
-from meshlib.kube.apply import ours
+from meshlib.kube.apply import MANAGER, is_ours, ours
 from meshlib.kube.client import Cluster
 from meshlib.kube.requests import permitted
 from meshlib.parameters import Config
@@ -114,7 +114,7 @@ def _cluster(cluster: Cluster, cfg: Config) -> list[Row]:
 
 
 def rights(cluster: Cluster, cfg: Config) -> pd.DataFrame:
-    """What the chosen notebooks may do: Verb, Resource, Namespace, Allowed, Reason.
+    """What the chosen notebooks may do: Verb, Resource, Namespace, Allowed, Reason, Needed (or of use only).
 
     The runner names its steps in `MESHLIB_STEPS`; without it the rights of all notebooks are asked for.
     """
@@ -127,7 +127,8 @@ def rights(cluster: Cluster, cfg: Config) -> pd.DataFrame:
         if error.status != 403:
             raise
         method = ""
-    return guard.may(cluster, needs.rights(cfg, steps, method))
+    wanted = needs.rights(cfg, steps, method)
+    return guard.may(cluster, wanted).assign(Needed=[not needs.optional(each, cfg) for each in wanted])
 
 
 def _leftovers(cluster: Cluster, cfg: Config) -> Row:
@@ -147,21 +148,41 @@ def _istio(cluster: Cluster, cfg: Config) -> list[Row]:
         for each in cluster.list(INJECTORS)
         if any("sidecar-injector.istio.io" in hook["name"] for hook in each["webhooks"])
     ]
+    validators = [
+        each
+        for each in cluster.list(VALIDATORS)
+        if any(hook["name"].endswith("istio.io") for hook in each["webhooks"])
+    ]
+    configurations = [*injectors, *validators]
     hooks = [
         (hook["name"], bool(hook["clientConfig"].get("caBundle")), _endpoints(cluster, hook))
-        for each in [*injectors, *cluster.list(VALIDATORS)]
+        for each in configurations
         for hook in each["webhooks"]
         if hook["name"].endswith("istio.io")
     ]
     groups = {group: cluster.versions(group) for group in manifest.CRD_KINDS}
     zt = cluster.find("daemonsets.apps", "ztunnel", cfg.istio_namespace) is not None
-    return [
-        findings.control_plane(planes, method, cfg.istio_version, cfg.istio_upgrade),
+    parts = [
         findings.revisions(planes, injectors),
         findings.served(groups, bool(planes)),
         findings.webhooks(hooks, bool(planes)),
+    ]
+    if method != "existing" and _is_ours(cluster, cfg, planes, configurations):
+        parts = [findings.resumed(row) for row in parts]
+    return [
+        findings.control_plane(planes, method, cfg.istio_version, cfg.istio_upgrade),
+        *parts,
         findings.ambient(cluster.find("namespaces", cfg.namespace), zt),
     ]
+
+
+def _is_ours(
+    cluster: Cluster, cfg: Config, planes: Sequence[dict[str, str]], configurations: Sequence[Obj]
+) -> bool:
+    """Whether all that there is of Istio comes from this project, so that step 01 goes on with it."""
+    if install.noted(cluster, cfg.istio_namespace):
+        return True
+    return all(each["Installed by"] == MANAGER for each in planes) and all(map(is_ours, configurations))
 
 
 def _endpoints(cluster: Cluster, hook: Obj) -> int:
