@@ -6,6 +6,7 @@ gets its answers singly, as on a busy machine, then pays for all connections wit
 
 from __future__ import annotations
 
+import errno
 import select
 
 import pycurl
@@ -60,7 +61,11 @@ class Sockets:
 
     def _forget(self, fd: int) -> None:
         if self._watched.pop(fd, None) is not None:
-            self._polled.unregister(fd)
+            try:
+                self._polled.unregister(fd)
+            except OSError as error:  # closed while libcurl acted on another's news of the same step
+                if error.errno not in (errno.EBADF, errno.ENOENT):
+                    raise
 
     def step(self, wait_s: float, under_way: int) -> None:
         """Wait for news of `under_way` transfers, `wait_s` at the longest, and let libcurl act on all of it.
