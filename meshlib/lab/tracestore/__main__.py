@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -25,6 +26,7 @@ from meshlib.lab.tracestore.settings import Settings, settings
 from meshlib.lab.tracestore.store import Store
 
 LOG = logging.getLogger("tracestore")
+COLLECT_AFTER = (100_000, 20, 50)  # a batch makes thousands of tuples and no cycles
 
 
 def listen(address: str, port: int) -> socket.socket:
@@ -100,6 +102,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="tracestore-") as spare:
             folder = wanted.folder or Path(spare)
             store = Store(folder, max_spans=wanted.max_spans, max_bytes=wanted.max_bytes)
+            gc.freeze()
+            gc.set_threshold(*COLLECT_AFTER)
             LOG.info("%d spans in %s", store.spans, store.path)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(serve(wanted, store))

@@ -20,7 +20,11 @@ class BadSpan(ValueError):
 
 
 class Span(msgspec.Struct, frozen=True, gc=False):
-    """A span in Jaeger's model. Times are Unix µs; ids are raw bytes (trace 8 or 16, span 8)."""
+    """A span in Jaeger's model. Times are Unix µs; ids are raw bytes (trace 8 or 16, span 8).
+
+    Its tags are those of `texts` and then those of `tags`: most tags are text under a name of its own, and a
+    dictionary is taken apart at a fraction of the cost.
+    """
 
     trace_id: bytes
     span_id: bytes
@@ -29,6 +33,7 @@ class Span(msgspec.Struct, frozen=True, gc=False):
     kind: str  # client, server, producer, consumer, internal or ""
     start_us: int
     duration_us: int
+    texts: dict[str, str] = {}
     tags: Tags = ()
     process_tags: Tags = ()
     references: tuple[Reference, ...] = ()

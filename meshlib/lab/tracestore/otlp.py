@@ -233,6 +233,13 @@ def _made(
     logs: list[Log] = [
         (at_ns // 1000, (*((("event", event),) if event else ()), *fields)) for at_ns, event, fields in events
     ]
+    texts: dict[str, str] = {}
+    others: list[Tag] = []
+    for key, value in tags:
+        if isinstance(value, str) and key not in texts:
+            texts[key] = value
+        else:
+            others.append((key, value))
     return Span(
         trace_id=trace_id,
         span_id=span_id,
@@ -241,7 +248,8 @@ def _made(
         kind=kind_name,
         start_us=start_ns // 1000,
         duration_us=max(0, end_ns - start_ns) // 1000,
-        tags=tuple(tags),
+        texts=texts,
+        tags=tuple(others),
         process_tags=process_tags,
         references=tuple(references),
         logs=tuple(logs),

@@ -22,8 +22,8 @@ CREATE TABLE IF NOT EXISTS span (
   rest TEXT NOT NULL   -- flags, references and logs, JSON members without their braces
 );
 CREATE INDEX IF NOT EXISTS span_trace ON span (trace);
-CREATE INDEX IF NOT EXISTS span_service ON span (service, start_us, duration_us, tagset);
-CREATE INDEX IF NOT EXISTS span_operation ON span (operation, start_us, duration_us, tagset);
+-- One index for searches with and without an operation: a second one cost every span a fifth of its insertion.
+CREATE INDEX IF NOT EXISTS span_service ON span (service, start_us, duration_us, tagset, operation);
 -- Hashes land in buckets of neighbouring spans, so that a commit touches few pages.
 CREATE TABLE IF NOT EXISTS span_tag (
   bucket INTEGER NOT NULL, hash INTEGER NOT NULL, span INTEGER NOT NULL, PRIMARY KEY (bucket, hash, span)

@@ -99,13 +99,11 @@ def _matching(store: Store, search: Search) -> tuple[str, list[object]] | None:
     service = store.service_id(search.service)
     if service is None:
         return None
-    where = ["start_us BETWEEN ? AND ?"]
+    where = [f"service = {service}", "start_us BETWEEN ? AND ?"]
     values: list[object] = [search.start_us, search.end_us]
     if search.operation:
         operations = store.operation_ids(service, search.operation)
-        where.insert(0, f"operation IN ({','.join(map(str, operations))})")
-    else:
-        where.insert(0, f"service = {service}")
+        where.append(f"operation IN ({','.join(map(str, operations))})")
     if search.min_duration_us is not None:
         where.append("duration_us >= ?")
         values.append(search.min_duration_us)

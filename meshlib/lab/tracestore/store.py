@@ -8,21 +8,27 @@ One connection writes, on the caller's thread; a second one only reads.
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
-from hashlib import blake2b
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from meshlib.lab.tracestore.model import Log, Reference, Span, Tag, Tags, tag_json, tag_text
 
+VERSION = 2
+LOG = logging.getLogger("tracestore.store")
 BUCKET = 1024  # spans a bucket of the index on own tags
 SHARED_VALUES = 64  # a key with more distinct values than this leaves the shared sets
 MOST_TAGSETS = 20_000  # kept in memory; beyond it the key with the most values leaves the shared sets
 TRIM = 2000  # spans that one commit removes at most, so that no commit is long
 LOOK_EVERY = 50  # commits between two looks at the size of the file
 
+# A set of tags as what finds it fastest: all texts joined, how many, the other tags, their types (1 is True)
+Shared: TypeAlias = tuple[Any, ...]
+PRIME = 2**62 - 57
+NOBODY = bytearray()
 SCHEMA = Path(__file__).with_name("schema.sql")
 
 # tag sets that no span has any more
@@ -33,8 +39,12 @@ DELETE FROM tagset_tag WHERE tagset NOT IN (SELECT id FROM tagset);
 
 
 def tag_hash(key: str, text: str) -> int:
-    """A signed 64-bit number for a tag: what the tag index holds instead of its text."""
-    return int.from_bytes(blake2b(f"{key}\0{text}".encode(), digest_size=8).digest(), "big", signed=True)
+    """A number below 2**62 for a tag: what the tag index holds instead of its text.
+
+    The text read as one large number, modulo a prime: different texts meet once in 2**62, at a third of the
+    cost of a digest.
+    """
+    return int.from_bytes(f"{key}\0{text}".encode(), "big") % PRIME
 
 
 class Store:
@@ -48,6 +58,7 @@ class Store:
         self._commits = 0
         self._too_big = False
         self._write = _open(self.path)
+        _of_this_version(self._write)
         self._write.executescript(SCHEMA.read_text())
         self._write.executescript(CLEAN)
         self._read = _open(self.path, read_only=True)
@@ -65,8 +76,8 @@ class Store:
             (service, name, kind): id_ for id_, service, name, kind in rows("SELECT * FROM operation")
         }
         self._processes: dict[tuple[str, Tags], int] = {}
-        self._own_keys: set[str] = {name for (name,) in rows("SELECT name FROM own_key")}
-        self._tagsets: dict[tuple[Tag, ...], int] = {}
+        self._own_keys: dict[str, None] = {name: None for (name,) in rows("SELECT name FROM own_key")}
+        self._tagsets: dict[Shared, int] = {}
         self._values: dict[str, set[int]] = {}
         self._last_id: int = rows("SELECT coalesce(max(id), 0) FROM span").fetchone()[0]
         self._first_id: int = rows("SELECT coalesce(min(id), 1) FROM span").fetchone()[0]
@@ -104,39 +115,51 @@ class Store:
 
     def _rows(self, spans: Iterable[Span]) -> tuple[list[tuple[object, ...]], list[tuple[int, int, int]]]:
         rows: list[tuple[object, ...]] = []
-        tags: list[tuple[int, int, int]] = []
+        marks: list[tuple[int, int, int]] = []
+        services, operations, processes = self._services, self._operations, self._processes
         id_ = self._last_id
         for span in spans:
             id_ += 1
-            own_keys = self._own_keys
-            shared = tuple([tag for tag in span.tags if tag[0] not in own_keys])
-            own = [tag for tag in span.tags if tag[0] in own_keys] if len(shared) < len(span.tags) else []
-            bucket = id_ // BUCKET
-            for key, value in own:
-                tags.append((bucket, tag_hash(key, tag_text(value)), id_))
-            for _, fields in span.logs:
-                for key, value in fields:
-                    tags.append((bucket, tag_hash(key, tag_text(value)), id_))
-            service = self._services.get(span.service) or self._new_service(span.service)
+            shared, texts, own = self._split(span)
+            if own or span.logs:
+                bucket = id_ // BUCKET
+                marks += [(bucket, tag_hash(key, tag_text(value)), id_) for key, value in own]
+                for _, fields in span.logs:
+                    marks += [(bucket, tag_hash(key, tag_text(value)), id_) for key, value in fields]
+            service = services.get(span.service) or self._new_service(span.service)
             operation = (service, span.operation, span.kind)
+            references = span.references
             rows.append(
                 (
                     id_,
-                    span.trace_id,
-                    span.span_id,
+                    bytearray(span.trace_id),  # sqlite3 looks for an adapter for bytes, not for these
+                    bytearray(span.span_id),
                     service,
-                    self._operations.get(operation) or self._new_operation(operation),
-                    self._processes.get((span.service, span.process_tags)) or self._new_process(span),
-                    self._tagsets.get(shared) or self._new_tagset(shared),
-                    next((id_ for how, _, id_ in span.references if how == "CHILD_OF"), b""),
+                    operations.get(operation) or self._new_operation(operation),
+                    processes.get((span.service, span.process_tags)) or self._new_process(span),
+                    self._tagsets.get(shared) or self._new_tagset(shared, texts),
+                    _parent(references) if references else NOBODY,
                     span.start_us,
                     span.duration_us,
-                    ",".join([tag_json(key, value) for key, value in own]),
-                    _rest(span.flags, span.references, span.logs),
+                    ",".join([tag_json(key, value) for key, value in own]) if own else "",
+                    _rest(span.flags, references, span.logs),
                 )
             )
         self._last_id = id_
-        return rows, tags
+        return rows, marks
+
+    def _split(self, span: Span) -> tuple[Shared, Mapping[str, str], list[Tag]]:
+        """The span's tags as a shared set, the texts of that, and the tags that are the span's own."""
+        own_keys, texts, tags = self._own_keys, span.texts, span.tags
+        own: list[Tag] = []
+        if own_keys:
+            texts = texts.copy()  # the span is added again when this commit fails
+            own = [(key, texts.pop(key)) for key in own_keys if key in texts]
+            if not own_keys.keys().isdisjoint([key for key, _ in tags]):
+                own += [tag for tag in tags if tag[0] in own_keys]
+                tags = tuple([tag for tag in tags if tag[0] not in own_keys])
+        joined = "\0".join([*texts, *texts.values()])
+        return (joined, len(texts), tags, tuple([value.__class__ for _, value in tags])), texts, own
 
     def _new_service(self, name: str) -> int:
         id_ = _insert(self._write, "INSERT INTO service (name) VALUES (?)", (name,))
@@ -157,10 +180,16 @@ class Store:
         self._processes[span.service, span.process_tags] = id_
         return id_
 
-    def _new_tagset(self, shared: tuple[Tag, ...]) -> int:
-        text = ",".join([tag_json(key, value) for key, value in shared])
+    def _new_tagset(self, shared: Shared, texts: Mapping[str, str]) -> int:
+        if shared[0].count("\0") > max(2 * len(texts) - 1, 0):
+            # a text with a NUL in it, which joined could be another's; a set without one has fewer of them
+            shared = ("", *texts.items(), *shared[2:])
+            if id_ := self._tagsets.get(shared):
+                return id_
+        tags: list[Tag] = [*texts.items(), *shared[-2]]
+        text = ",".join([tag_json(key, value) for key, value in tags])
         id_ = _insert(self._write, "INSERT INTO tagset (tags) VALUES (?)", (text,))
-        hashes = {(key, tag_hash(key, tag_text(value))) for key, value in shared}
+        hashes = {(key, tag_hash(key, tag_text(value))) for key, value in tags}
         self._write.executemany(
             "INSERT OR IGNORE INTO tagset_tag VALUES (?,?)", [(h, id_) for _, h in hashes]
         )
@@ -176,7 +205,7 @@ class Store:
 
     def _make_own(self, key: str) -> None:
         self._write.execute("INSERT OR IGNORE INTO own_key VALUES (?)", (key,))
-        self._own_keys.add(key)
+        self._own_keys[key] = None
         self._values.pop(key, None)
         self._tagsets.clear()  # sets that hold the key are never asked for again
 
@@ -251,11 +280,26 @@ def _open(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
+def _of_this_version(connection: sqlite3.Connection) -> None:
+    """Empty a file of an earlier version: its hashes mean something else, and a search would find nothing."""
+    [(found,)] = connection.execute("PRAGMA user_version").fetchall()
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    if found != VERSION and tables:
+        LOG.warning("spans of version %d of the store are dropped; this is version %d", found, VERSION)
+        for (name,) in tables:
+            connection.execute(f"DROP TABLE {name}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
 def _insert(connection: sqlite3.Connection, sql: str, values: Sequence[object]) -> int:
     id_ = connection.execute(sql, values).lastrowid
     if id_ is None:
         raise sqlite3.DatabaseError(f"no row number for {sql}")
     return id_
+
+
+def _parent(references: tuple[Reference, ...]) -> bytearray:
+    return next((bytearray(parent) for how, _, parent in references if how == "CHILD_OF"), NOBODY)
 
 
 def _rest(flags: int, references: tuple[Reference, ...], logs: tuple[Log, ...]) -> str:

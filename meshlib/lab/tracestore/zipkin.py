@@ -13,9 +13,10 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-from meshlib.lab.tracestore.model import BadSpan, Span, Tag, span_id_of, trace_id_of
+from meshlib.lab.tracestore.model import BadSpan, Span, Tag, Tags, span_id_of, trace_id_of
 
 Micros: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+_FORMAT: Tag = ("internal.span.format", "zipkin")
 KINDS = {"CLIENT": "client", "SERVER": "server", "PRODUCER": "producer", "CONSUMER": "consumer"}
 
 
@@ -61,24 +62,10 @@ def span_of(zipkin: ZipkinSpan) -> Span:
     """One Zipkin v2 span in Jaeger's model."""
     trace_id = trace_id_of(zipkin.trace_id)
     kind = KINDS.get(zipkin.kind, "") if zipkin.kind else ""
-    tags: list[Tag] = []
-    if zipkin.tags:
-        tags.extend(zipkin.tags.items())
-        if "error" in zipkin.tags:
-            tags = _error_as_bool(tags)
-    if kind:
-        tags.append(("span.kind", kind))
-    remote = zipkin.remote_endpoint
-    if remote is not None:
-        if remote.service_name:
-            tags.append(("peer.service", remote.service_name))
-        if remote.ipv4:
-            tags.append(("peer.ipv4", remote.ipv4))
-        if remote.ipv6:
-            tags.append(("peer.ipv6", remote.ipv6))
-        if remote.port:
-            tags.append(("peer.port", remote.port))
-    tags.append(("internal.span.format", "zipkin"))
+    tags = _AFTER[kind] if zipkin.remote_endpoint is None else _of_peer(zipkin.remote_endpoint, kind)
+    texts = zipkin.tags or {}
+    if "error" in texts:
+        tags = (*_error_as_bool(texts.pop("error")), *tags)
     local = zipkin.local_endpoint
     parent = span_id_of(zipkin.parent_id) if zipkin.parent_id else b""
     notes = zipkin.annotations or ()
@@ -91,7 +78,8 @@ def span_of(zipkin: ZipkinSpan) -> Span:
         kind=kind,
         start_us=start_us,
         duration_us=zipkin.duration or 1,
-        tags=tuple(tags),
+        texts=texts,
+        tags=tags,
         process_tags=(("ip", local.ipv4),) if local and local.ipv4 else (),
         references=(("CHILD_OF", trace_id, parent),) if parent.strip(b"\0") else (),
         logs=tuple((note.timestamp, (("event", note.value),)) for note in notes),
@@ -99,15 +87,27 @@ def span_of(zipkin: ZipkinSpan) -> Span:
     )
 
 
-def _error_as_bool(tags: list[Tag]) -> list[Tag]:
-    found: list[Tag] = []
-    for key, value in tags:
-        if key != "error":
-            found.append((key, value))
-        elif value in ("", "true"):
-            found.append((key, True))
-        elif value == "false":
-            found.append((key, False))
-        else:
-            found += [(key, True), ("error.message", value)]
-    return found
+_AFTER: dict[str, Tags] = {
+    "": (_FORMAT,),
+    **{kind: (("span.kind", kind), _FORMAT) for kind in KINDS.values()},
+}
+
+
+def _of_peer(remote: Endpoint, kind: str) -> Tags:
+    """The tags that follow a span's own: its kind, the remote endpoint, the format."""
+    found: list[Tag] = [("span.kind", kind)] if kind else []
+    if remote.service_name:
+        found.append(("peer.service", remote.service_name))
+    if remote.ipv4:
+        found.append(("peer.ipv4", remote.ipv4))
+    if remote.ipv6:
+        found.append(("peer.ipv6", remote.ipv6))
+    if remote.port:
+        found.append(("peer.port", remote.port))
+    return (*found, _FORMAT)
+
+
+def _error_as_bool(value: str) -> Tags:
+    if value in ("", "true"):
+        return (("error", True),)
+    return (("error", False),) if value == "false" else (("error", True), ("error.message", value))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from meshlib.errors import LabError
-from meshlib.lab.tracestore import search
+from meshlib.lab.tracestore import jaeger, search
 from meshlib.lab.tracestore.model import Span
 from meshlib.lab.tracestore.query import BadQuery, Search, go_duration_us, legacy_search
 from meshlib.lab.tracestore.settings import settings
@@ -90,6 +94,52 @@ def test_a_batch_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     assert store.spans == 0
     store.add([span(2)])
     assert ids(store) == [2]
+
+
+def shown(store: Store, number: int) -> list[dict[str, Any]]:
+    found = search.by_id(store, [f"{number + 1:x}"])
+    [trace] = json.loads(jaeger.traces_json(found, store.texts))["data"]
+    return [{tag["key"]: tag["value"] for tag in each["tags"]} for each in trace["spans"]]
+
+
+def test_tags_that_are_nearly_alike_are_told_apart(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    alike: list[dict[str, Any]] = [
+        {"tags": (("x", True),)},
+        {"tags": (("x", 1),)},
+        {"tags": (("x", 1.0),)},
+        {"texts": {"a": "b\0c", "d": "e"}, "tags": ()},
+        {"texts": {"a": "b", "c\0d": "e"}, "tags": ()},
+        {"texts": {"a": "", "b": ""}, "tags": ()},
+        {"texts": {}, "tags": ()},
+    ]
+    store.add(span(number, **changes) for number, changes in enumerate(alike))
+    for number, changes in enumerate(alike):
+        [tags] = shown(store, number)
+        wanted = {**changes.get("texts", {}), **dict(changes["tags"])}
+        assert json.dumps(tags, sort_keys=True) == json.dumps(wanted, sort_keys=True)
+
+
+def test_texts_are_found_whether_shared_or_own(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for number in range(300):
+        texts = {"id": f"v{number}", "fixed": "x", "size": str(number)}
+        store.add([span(number, texts=texts, tags=(("count", number), ("kind", "k")))])
+    for tags in ({"id": "v299", "fixed": "x"}, {"size": "299"}, {"count": "299", "kind": "k"}):
+        assert ids(store, tags=tags) == [299]
+    assert shown(store, 299) == [{"id": "v299", "fixed": "x", "size": "299", "count": 299, "kind": "k"}]
+
+
+def test_a_file_of_an_earlier_version_is_emptied(tmp_path: Path) -> None:
+    first = Store(tmp_path)
+    first.add([span(1)])
+    first.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "traces.db")) as connection:
+        connection.execute("PRAGMA user_version = 1")
+    second = Store(tmp_path)
+    assert second.spans == 0
+    second.add([span(2)])
+    assert ids(second) == [2]
 
 
 def test_queries_are_read_as_jaeger_reads_them() -> None:

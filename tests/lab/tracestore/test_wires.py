@@ -90,7 +90,7 @@ def test_otlp_json_and_protobuf_are_the_same_spans() -> None:
     assert (span.service, span.operation, span.kind) == ("shop", "GET /", "server")
     assert (span.start_us, span.duration_us) == (NOW_S * 1_000_000 + 1, 250)
     assert span.references == (("CHILD_OF", bytes.fromhex(TRACE), bytes.fromhex(PARENT)),)
-    assert dict(span.tags) == {
+    assert {**span.texts, **dict(span.tags)} == {
         "http.status_code": 503,
         "ok": False,
         "list": '["a"]',
@@ -140,7 +140,7 @@ def zipkin_bytes() -> bytes:
 def test_zipkin_protobuf_is_read() -> None:
     [span] = zipkin_proto.from_protobuf(zipkin_bytes())
     assert (span.service, span.operation, span.kind, span.duration_us) == ("gate", "out", "client", 9)
-    assert dict(span.tags) == {
+    assert {**span.texts, **dict(span.tags)} == {
         "http.method": "GET",
         "span.kind": "client",
         "peer.port": 8080,
