@@ -28,6 +28,7 @@ from .tokens import TokenIssuer
 
 log = logging.getLogger(__name__)
 Handler = Callable[[Call], Awaitable[Response]]
+_OLD_ENDPOINTS = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
 _OBJECT_FORMS = ("Table", "PartialObjectMetadata")
 _LIST_FORMS = ("Table", "PartialObjectMetadataList")
 _WATCH_FORMS = ("Table", "PartialObjectMetadata")
@@ -102,6 +103,26 @@ class ApiApp:
         if target.subresource == "proxy":
             return await self._proxy.answer(target, request)
         form = self._form(request, verb, target)
+        try:
+            response = await self._respond(request, method, verb, target, identity, query, form)
+        except StatusError as error:
+            if target.kind.resource != "endpoints":
+                raise
+            response = error_response(error)
+        if target.kind.resource == "endpoints":
+            response.headers.append("Warning", f'299 - "{_OLD_ENDPOINTS}"')
+        return response
+
+    async def _respond(
+        self,
+        request: Request,
+        method: str,
+        verb: str,
+        target: Target,
+        identity: Identity,
+        query: Query,
+        form: Form,
+    ) -> Response:
         call = Call(self.registry, identity, target, query, form, self.closing)
         call.user_agent = request.headers.get("user-agent", "")
         call.content_type = request.headers.get("content-type", "")
@@ -178,7 +199,7 @@ class ApiApp:
             return Form()
         form = accepted_form(accept, kinds)
         if form is None:
-            raise not_acceptable(target.kind, listing=verb in ("list", "watch"))
+            raise not_acceptable(target.kind, accept, listing=verb in ("list", "watch"))
         return form
 
     def _other_path(self, method: str, path: str, request: Request) -> Response:

@@ -48,6 +48,11 @@ def read_object(target: Target, body: bytes, content_type: str, *, kind: KindRef
             field = "APIVersion" if key == "apiVersion" else "Kind"
             why = f"json: cannot unmarshal {shown} into Go struct field .{key} of type string"
             raise _unrecognized(ref, f"couldn't get version/kind; json parse error: {why}", body, field)
+    if target.kind.custom and not value.get("kind"):
+        shown = body.decode("utf-8", "replace")
+        raise _unrecognized(ref, f"Object 'Kind' is missing in '{shown}'", body)
+    if target.kind.custom and not value.get("apiVersion"):
+        value["apiVersion"] = ""
     _check_type(target, ref, value)
     value["apiVersion"], value["kind"] = ref.api_version, ref.kind
     if value.get("metadata") is None:
@@ -76,7 +81,7 @@ def read_value(target: Target, ref: KindRef, body: bytes, content_type: str) -> 
             raise bad_request("exceeded max depth") from error
     if media == "application/yaml":
         return read_yaml(ref, body)
-    raise unsupported_body(target.kind)
+    raise unsupported_body()
 
 
 def read_yaml(ref: KindRef, body: bytes) -> Any:
@@ -113,7 +118,7 @@ def _with_replacements(text: str) -> Any:
 def _from_protobuf(ref: KindRef, body: bytes) -> Any:
     reader = getattr(schema, "protobuf_to_obj", None)
     if reader is None:
-        raise unsupported_body(None)
+        raise unsupported_body()
     try:
         return reader(body)
     except ValueError as error:
@@ -121,7 +126,9 @@ def _from_protobuf(ref: KindRef, body: bytes) -> Any:
 
 
 def _check_type(target: Target, ref: KindRef, value: Obj) -> None:
-    kind, version = value.get("kind") or ref.kind, value.get("apiVersion") or ref.api_version
+    kind, version = value.get("kind") or ref.kind, value.get("apiVersion", ref.api_version)
+    if not target.kind.custom:
+        version = version or ref.api_version
     if (kind, version) == (ref.kind, ref.api_version):
         return
     if kind == ref.kind:
@@ -130,9 +137,10 @@ def _check_type(target: Target, ref: KindRef, value: Obj) -> None:
             f"({ref.api_version})"
         )
     if target.kind.custom:
+        group = version.rpartition("/")[0]
         name = str((value.get("metadata") or {}).get("name", ""))
         cause = ("kind", "FieldValueInvalid", f'Invalid value: "{kind}": must be {ref.kind}')
-        raise invalid(ref.group, ref.kind, name, [cause])
+        raise invalid(group, kind, name, [cause])
     group, _, short = version.rpartition("/")
     package = short if group else "v1"
     if KINDS.of_kind(group, kind) is None:
@@ -159,7 +167,8 @@ def check_names(target: Target, obj: Obj) -> None:
     if target.name is not None:
         if not meta.get("name"):
             raise bad_request(
-                "the name of the object (based on URL) was undeterminable: name must be provided"
+                f"the name of the object ({target.name} based on URL) was undeterminable: "
+                "name must be provided"
             )
         if meta["name"] != target.name:
             raise bad_request(
@@ -167,8 +176,7 @@ def check_names(target: Target, obj: Obj) -> None:
             )
         if target.namespace and namespace and namespace != target.namespace:
             raise bad_request(
-                f"the namespace of the object ({namespace}) does not match the namespace on the URL "
-                f"({target.namespace})"
+                "the namespace of the provided object does not match the namespace sent on the request"
             )
     elif target.namespace and namespace and namespace != target.namespace:
         raise bad_request(

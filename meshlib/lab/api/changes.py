@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from typing import Any
 
@@ -14,7 +15,7 @@ from .call import Call
 from .codec import whole
 from .convert import at_version, to_stored
 from .deletion import DeleteOptions
-from .errors import StatusError, bad_request, invalid, method_not_allowed, not_found
+from .errors import StatusError, bad_request, conflict, invalid, method_not_allowed, not_found
 from .kind_table import stored_kind
 from .listing import Selection
 from .request import META, Query, Target, WriteOptions, write_options
@@ -23,7 +24,7 @@ from .scale import from_scale, to_scale
 from .store import Obj, key_of
 
 SCALE = KindRef("autoscaling", "v1", "Scale")
-_POLICIES = ("Background", "Foreground", "Orphan")
+_POLICIES = ("Foreground", "Background", "Orphan")
 
 
 async def create(call: Call) -> Response:
@@ -91,8 +92,6 @@ async def _apply(call: Call, value: Obj, options: WriteOptions) -> Response:
     target, writer = call.target, call.registry.writer
     ref = target.kind.at(target.version)
     value["metadata"].setdefault("name", target.name)
-    if target.namespace:
-        value["metadata"].setdefault("namespace", target.namespace)
     bodies.check_names(target, value)
     write = call.write(options, operation="Apply", track=False)
 
@@ -111,6 +110,9 @@ async def _apply(call: Call, value: Obj, options: WriteOptions) -> Response:
         except StatusError as error:
             if error.status != 404 or target.subresource:
                 raise
+        if uid := value["metadata"].get("uid"):
+            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise conflict(target.kind.plural, target.kind.group, target.name or "", why)
         new = patching.applied(ref, None, deepcopy(value), options)
         try:
             made = await writer.create(target.kind, target.namespace, to_stored(target.kind, new), write)
@@ -153,14 +155,12 @@ async def delete_collection(call: Call) -> Response:
         name = row.key.rpartition("/")[2]
         write = call.write(WriteOptions(dry_run=dry_run))
         try:
-            _, obj = await call.registry.writer.delete(
-                stored_kind(kind), target.namespace, name, options, write
-            )
+            await call.registry.writer.delete(stored_kind(kind), target.namespace, name, options, write)
         except StatusError as error:
             if error.status != 404:
                 raise
             continue
-        deleted.append(_shown(target, obj))
+        deleted.append(_shown(target, whole(kind, row.body)))
     metadata: Obj = {"resourceVersion": str(store.version)}
     ref = kind.at(target.version)
     if kind.custom:
@@ -215,8 +215,7 @@ def _unpatchable(target: Target, live: Obj, made: Obj) -> None:
         )
     if target.namespace and now.get("namespace") != was.get("namespace"):
         raise bad_request(
-            f"the namespace of the object ({now.get('namespace', '')}) does not match the namespace on "
-            f"the URL ({target.namespace})"
+            "the namespace of the provided object does not match the namespace sent on the request"
         )
 
 
@@ -235,8 +234,7 @@ def _delete_options(call: Call) -> tuple[DeleteOptions, bool]:
         causes.append(("propagationPolicy", "FieldValueNotSupported", message))
     dry_run = given.get("dryRun") or []
     if any(each != "All" for each in dry_run):
-        bad = next(each for each in dry_run if each != "All")
-        message = f'Unsupported value: "{bad}": supported values: "All"'
+        message = f'Unsupported value: {json.dumps(dry_run)}: supported values: "All"'
         causes.append(("dryRun", "FieldValueNotSupported", message))
     if causes:
         raise invalid(META, "DeleteOptions", "", causes)

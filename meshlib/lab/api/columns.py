@@ -344,7 +344,7 @@ PRINTERS: dict[str, Printer] = {
     "namespaces": _simple("Name Status Age", lambda obj: _status(obj).get("phase", "")),
     "configmaps": _simple("Name Data Age", _count("data", "binaryData")),
     "secrets": _simple("Name Type Data Age", lambda obj: obj.get("type", ""), _count("data")),
-    "serviceaccounts": _simple("Name Secrets Age", _count("secrets")),
+    "serviceaccounts": _simple("Name Age"),
     "poddisruptionbudgets.policy": Printer(
         columns("Name Min_Available Max_Unavailable Allowed_Disruptions:integer Age"), _budget
     ),

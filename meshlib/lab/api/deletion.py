@@ -39,7 +39,7 @@ def check_preconditions(kind: Kind, obj: Obj, options: DeleteOptions) -> None:
     ):
         if asked is not None and asked != found:
             why = f"the {name} in the precondition ({asked}) does not match the {name} in record ({found})"
-            raise conflict(kind.plural, kind.group, meta["name"], f"{why}. {hint}")
+            raise conflict(kind.kind, kind.group, meta["name"], f"{why}. {hint}")
 
 
 def mark(kind: Kind, obj: Obj, options: DeleteOptions) -> bool:

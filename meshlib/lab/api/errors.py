@@ -68,8 +68,11 @@ def no_such_resource() -> StatusError:
     return StatusError(404, "NotFound", "the server could not find the requested resource", {})
 
 
-def already_exists(plural: str, group: str, name: str) -> StatusError:
+def already_exists(plural: str, group: str, name: str, *, leaving: bool = False) -> StatusError:
+    """409; `leaving`: the one that exists is being deleted."""
     message = f'{qualified(plural, group)} "{name}" already exists'
+    if leaving:
+        message = f"object is being deleted: {message}"
     return StatusError(409, "AlreadyExists", message, _details(name, group, plural))
 
 
@@ -114,6 +117,7 @@ def invalid(group: str, kind: str, name: str, causes: Iterable[tuple[str, str, s
     )
     if not kind:
         del details["kind"]
+    # An answer about no kind still names its group: `.authorization.k8s.io "" is invalid`.
     return StatusError(422, "Invalid", f'{qualified(kind, group)} "{name}" is invalid: {text}', details)
 
 

@@ -41,7 +41,9 @@ def _quote(byte: int) -> str:
     if character.isprintable():
         return f"'{character}'"
     short = {7: "a", 8: "b", 12: "f", 10: "n", 13: "r", 9: "t", 11: "v"}.get(byte)
-    return f"'\\{short}'" if short else f"'\\x{byte:02x}'"
+    if short:
+        return f"'\\{short}'"
+    return f"'\\x{byte:02x}'" if byte < 0x80 else f"'\\u{byte:04x}'"
 
 
 class _Scanner:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from . import fields, tables
 from .codec import decode, encode, typed_json, whole
 from .errors import bad_request, expired, invalid, not_found, too_large_version
+from .gojson import syntax_error
 from .kinds import Kind
 from .request import META, Form, Query, Target
 from .responses import json_response, raw_response
@@ -139,16 +140,20 @@ def _include(query: Query) -> str:
     include = query.text("includeObject") or "Metadata"
     if include not in ("None", "Metadata", "Object"):
         message = f"Invalid value: \"{include}\": must be 'Metadata', 'Object', 'None', or empty"
-        raise invalid(META, "TableOptions", "", [("includeObject", "FieldValueInvalid", message)])
+        raise bad_request(f"Unable to convert to Table as requested: includeObject: {message}")
     return include
 
 
-def _check_version(store: Store, kind: Kind, query: Query) -> int | None:
-    """The version that was asked for; raises StatusError 422 for no number, 504 for one of the future."""
+def _check_version(store: Store, kind: Kind, query: Query, *, listing: bool = False) -> int | None:
+    """The version that was asked for; raises StatusError 400 or 422 for no number, 504 for one of the
+    future.  (A real server answers a GET with no number by a 500.)
+    """
     try:
         version = query.version()
     except ValueError as error:
         message = f'Invalid value: "{query.text("resourceVersion")}": {error}'
+        if listing:
+            raise bad_request(f"invalid resource version: resourceVersion: {message}") from error
         cause = ("resourceVersion", "FieldValueInvalid", message)
         raise invalid(kind.group, kind.plural, "", [cause]) from error
     if version is not None and version > store.version:
@@ -161,12 +166,13 @@ def _page(store: Store, target: Target, query: Query, selection: Selection) -> _
     match = query.text("resourceVersionMatch")
     _check_match(query, match)
     limit = query.number("limit") or 0
+    query.number("timeoutSeconds")
     token = query.text("continue")
     if token and query.text("resourceVersion") not in ("", "0"):
         raise bad_request("specifying resource version is not allowed when using continue")
     if token:
         return _later_page(store, target, selection, _read_token(token), limit)
-    version = _check_version(store, kind, query)
+    version = _check_version(store, kind, query, listing=True)
     if version == 0:
         limit = 0
     if match == "Exact" and version is not None:
@@ -210,11 +216,13 @@ def _later_page(store: Store, target: Target, selection: Selection, token: _Toke
 
 
 def _cut(rows: list[Row], version: int, selection: Selection, limit: int, token_version: int) -> _Page:
+    last = rows[-1].key if rows else ""
     if not selection.everything:
         rows = [row for row in rows if selection.holds(row.body)]
-    if limit <= 0 or len(rows) <= limit:
-        return _Page(rows, version)
-    kept = rows[:limit]
+    kept = rows[:limit] if limit > 0 else rows
+    # A full page has a next one as soon as anything is left, be it selected or not.
+    if limit <= 0 or len(kept) < limit or kept[-1].key == last:
+        return _Page(kept, version)
     return _Page(kept, version, _write_token(token_version, kept[-1].key), len(rows) - limit)
 
 
@@ -243,11 +251,13 @@ def _write_token(version: int, key: str) -> str:
 
 
 def _read_token(text: str) -> _Token:
+    raw = b""
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         token = msgspec.json.decode(raw, type=_Token)
     except ValueError as error:
-        raise bad_request(f"continue key is not valid: {error}") from error
+        why = syntax_error(raw) or str(error)
+        raise bad_request(f"invalid continue token: continue key is not valid: {why}") from error
     if token.v != "meta.k8s.io/v1":
         raise bad_request(
             f'continue key is not valid: server does not recognize this encoded version "{token.v}"'

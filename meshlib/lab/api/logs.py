@@ -34,7 +34,7 @@ class LogOptions:
     limit_bytes: int | None = None
 
 
-def log_options(query: Query) -> LogOptions:
+def log_options(query: Query, pod: str = "") -> LogOptions:
     """Raises StatusError 400, 422."""
     causes: list[tuple[str, str, str]] = []
     numbers = {name: query.number(name) for name in ("tailLines", "sinceSeconds", "limitBytes")}
@@ -49,7 +49,7 @@ def log_options(query: Query) -> LogOptions:
         message = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
         causes.append(("", "FieldValueForbidden", message))
     if causes:
-        raise invalid("", "PodLogOptions", "", causes)
+        raise invalid("", "PodLogOptions", pod, causes)
     since = None
     if since_time:
         try:
@@ -90,7 +90,7 @@ def container_of(pod: Obj, asked: str) -> str:
 
 async def pod_log(call: Call, node: Node | None) -> Response:
     """Lines of the file start with their time (RFC 3339, nanoseconds) and a space."""
-    options = log_options(call.query)
+    options = log_options(call.query, call.target.name or "")
     pod = call.registry.get("pods", call.target.namespace, call.target.name or "")
     container = container_of(pod, options.container)
     if node is None or not pod["spec"].get("nodeName"):

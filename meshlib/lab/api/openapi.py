@@ -1,8 +1,8 @@
 """/openapi/v3, made from the schemas when it is first asked for.
 
 `kubectl explain` reads the schemas and which kind a path is about; `kubectl apply` and `create` look
-whether PATCH takes `fieldValidation` and then leave validation to the server.  Version 2 is not served:
-kubectl 1.27 and newer do without it.
+whether PATCH takes `fieldValidation` and then leave validation to the server.  /openapi/v2, which kubectl
+reads for a `List` and for kinds that are in no document of version 3, has no definitions.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from .request import not_acceptable
 from .responses import json_response, raw_response
 
 Doc = dict[str, Any]
+_PROTOBUF_2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 _KIND_KEY = "x-kubernetes-group-version-kind"
 # HTTP method, verb, x-kubernetes-action
 _COLLECTION = (
@@ -55,6 +56,8 @@ class OpenApi:
                 each: {"serverRelativeURL": f"/openapi/v3/{each}?hash={self._hash(each)}"} for each in names
             }
             return json_response({"paths": found})
+        if path == "/openapi/v2":
+            return self._version_2(accept)
         name = path.removeprefix("/openapi/v3/")
         known = {_name(*each): each for each in all_group_versions()}
         if name not in known:
@@ -70,6 +73,14 @@ class OpenApi:
         response.headers["Etag"] = tag
         return response
 
+    def _version_2(self, accept: str) -> Response:
+        """A document without definitions: what kubectl then does is to leave validation to the server."""
+        if "protobuf" not in accept:
+            info = {"title": "Kubernetes", "version": self._git_version}
+            return json_response({"swagger": "2.0", "info": info, "paths": {}, "definitions": {}})
+        info_fields = _text(1, "Kubernetes") + _text(2, self._git_version)
+        return raw_response(_text(1, "2.0") + _field(2, info_fields), media=_PROTOBUF_2)
+
     def _hash(self, name: str) -> str:
         return hashlib.sha256(encode([name, self._git_version])).hexdigest().upper()
 
@@ -84,6 +95,15 @@ def document(group: str, version: str, git_version: str) -> Doc:
         "paths": paths,
         "components": {"schemas": components(kind.at(version) for kind in kinds)},
     }
+
+
+def _field(number: int, payload: bytes) -> bytes:
+    """A length-delimited protobuf field of fewer than 128 bytes."""
+    return bytes([number << 3 | 2, len(payload)]) + payload
+
+
+def _text(number: int, text: str) -> bytes:
+    return _field(number, text.encode())
 
 
 def _name(group: str, version: str) -> str:

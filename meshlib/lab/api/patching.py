@@ -39,14 +39,22 @@ def read_patch(media: str, ref: KindRef, body: bytes) -> Any:
     """The value of a patch; raises StatusError 400."""
     if media == APPLY:
         value = read_yaml(ref, body)
+        if value is None:
+            value = {}
         if not isinstance(value, dict):
             raise bad_request(
-                "error decoding YAML: json: cannot unmarshal into Go value of type map[string]interface {}"
+                "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal "
+                f"{schema.json_type(value)} into {_MAP}"
             )
         _check_applied(ref, value)
         return value
     try:
-        return read_json(body)
+        value = read_json(body)
+        if media != JSON_PATCH and not isinstance(value, dict):
+            kind = schema.json_type(value)
+            why = f"json: cannot unmarshal {kind} into {_MAP}"
+            raise bad_request(why if media == STRATEGIC else f"error decoding patch: {why}")
+        return value
     except ValueError as error:
         raise bad_request(str(error) if media == STRATEGIC else f"error decoding patch: {error}") from error
     except RecursionError as error:
@@ -117,13 +125,9 @@ def applied(ref: KindRef, live: Obj | None, patch: Obj, options: WriteOptions) -
 
 def _check_applied(ref: KindRef, value: Obj) -> None:
     kind, version = value.get("kind"), value.get("apiVersion")
-    if not kind or not version:
-        missing = "Kind" if not kind else "apiVersion"
-        raise bad_request(f"Object '{missing}' is missing in '{json.dumps(value, separators=(',', ':'))}'")
     if (kind, version) != (ref.kind, ref.api_version):
-        raise bad_request(
-            f"incorrect type: {version}, Kind={kind} does not match {ref.api_version}, Kind={ref.kind}"
-        )
+        group = str(version or "") if "/" in str(version) else f"/{version or ''}"
+        raise bad_request(f"invalid object type: {group}, Kind={kind or ''}")
     if not isinstance(value.setdefault("metadata", {}), dict):
         raise bad_request("metadata must be an object")
 

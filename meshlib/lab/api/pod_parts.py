@@ -38,7 +38,8 @@ async def evict(call: Call, _: Node | None, __: TokenIssuer | None) -> Response:
     eviction = read_object(
         call.target, call.body, call.content_type, kind=KindRef("policy", "v1", "Eviction")
     )
-    check_names(call.target, eviction)
+    if eviction["metadata"].get("name") not in (None, "", call.target.name):
+        raise bad_request("name in URL does not match name in Eviction object")
     registry, namespace, name = call.registry, call.target.namespace, call.target.name or ""
     pod = registry.get("pods", namespace, name)
     running = (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed", "Pending")

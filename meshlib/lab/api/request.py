@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
-from .errors import StatusError, bad_request, invalid, no_such_resource
+from .errors import StatusError, bad_request, invalid, no_such_resource, not_found
 from .kind_table import KINDS
 from .kinds import Kind
 
@@ -54,7 +55,7 @@ def parse_path(path: str) -> Target | None:
     if name is not None and kind.namespaced and namespace is None:
         raise no_such_resource()
     if subresource is not None and kind.subresource(subresource) is None:
-        raise no_such_resource()
+        raise not_found(kind.plural, kind.group, name or "") if kind.custom else no_such_resource()
     if len(rest) > 3 and subresource != "proxy":
         raise no_such_resource()
     return Target(kind, version, namespace, name, subresource, "/".join(rest[3:]), watch)
@@ -128,9 +129,9 @@ def write_options(query: Query, kind: str, *, apply: bool = False) -> WriteOptio
     """Options of a write; `kind` is CreateOptions, UpdateOptions or PatchOptions.  Raises StatusError 422."""
     causes = _Causes()
     dry_run = query.all("dryRun")
-    for value in dry_run:
-        if value != "All":
-            causes.unsupported("dryRun", value, ["All"])
+    if any(value != "All" for value in dry_run):
+        message = f'Unsupported value: {json.dumps(dry_run)}: supported values: "All"'
+        causes.found.append(("dryRun", "FieldValueNotSupported", message))
     manager = query.text("fieldManager")
     if len(manager) > 128:
         causes.found.append(("fieldManager", "FieldValueTooLong", "Too long: may not be more than 128 bytes"))
@@ -174,6 +175,8 @@ def accepted_form(accept: str, kinds: tuple[str, ...] = _AS) -> Form | None:
         asked = given.get("as", "")
         if not asked:
             return Form(_MEDIA[media.lower()])
+        if asked in _AS and asked not in kinds and given.get("g") == META:
+            return None  # the metadata of a list, or of one object, where it is the other
         if asked in kinds and given.get("g") == META and given.get("v") in ("v1", "v1beta1"):
             return Form(_MEDIA[media.lower()], asked, given["v"])
     return None
@@ -196,20 +199,26 @@ _JSON_YAML_PROTOBUF = "application/json, application/yaml, application/vnd.kuber
 _STREAMS = ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
 
 
-def not_acceptable(kind: Kind | None, *, listing: bool = False) -> StatusError:
-    """406: custom resources word it differently from what the server is built with."""
-    if kind is not None and kind.custom:
-        message = "only the following media types are accepted: application/json, application/yaml"
+def not_acceptable(kind: Kind | None, accept: str = "", *, listing: bool = False) -> StatusError:
+    """406: custom resources, and forms that this server does not make, are worded differently."""
+    clauses = [[part.strip() for part in each.split(";")] for each in _by_quality(accept)]
+    asked = next((part[3:] for parts in clauses for part in parts if part.startswith("as=")), "")
+    if kind is not None and asked in _AS[1:] and listing != asked.endswith("List"):
+        article = "a list" if listing else "not a list"
+        shown = f"*core.{kind.kind}List" if listing else f"*core.{kind.kind}"
+        message = f"you requested {asked}, but the requested object is {article} ({shown})"
+        return StatusError(406, "NotAcceptable", message)
+    if (kind is not None and kind.custom) or any(parts[0].lower() in _MEDIA for parts in clauses):
+        message = f"only the following media types are accepted: {_JSON_YAML_PROTOBUF}"
         return StatusError(406, "NotAcceptable", message)
     shown = _JSON_YAML_PROTOBUF + (_STREAMS if listing else "")
     message = f"406: Not Acceptable\n\nAvailable representations: {shown}"
     return StatusError(406, "NotAcceptable", message, {})
 
 
-def unsupported_body(kind: Kind | None) -> StatusError:
+def unsupported_body() -> StatusError:
     """415 for a body in a form that cannot be read."""
-    shown = "application/json, application/yaml" if kind and kind.custom else _JSON_YAML_PROTOBUF
-    return unsupported_media(shown)
+    return unsupported_media(_JSON_YAML_PROTOBUF)
 
 
 def unsupported_media(accepted: str) -> StatusError:

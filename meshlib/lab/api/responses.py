@@ -15,12 +15,31 @@ from .request import Form
 JSON = "application/json"
 
 
+_NO_FOLDING = 1 << 30
+_SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Dumper(_SafeDumper):  # type: ignore[misc]
+    """Quotes with double quotes where text would read as something else, as Go's library does."""
+
+
+def _text(dumper: Any, text: str) -> Any:
+    tag = "tag:yaml.org,2002:str"
+    if "\n" in text:
+        return dumper.represent_scalar(tag, text, style="|")
+    plain = dumper.resolve(yaml.ScalarNode, text, (True, False)) == tag
+    return dumper.represent_scalar(tag, text, style=None if plain else '"')
+
+
+_Dumper.add_representer(str, _text)
+
+
 def json_response(
     value: Any, status: int = 200, *, form: Form | None = None, warnings: Iterable[str] = ()
 ) -> Response:
     """`value` as JSON or, where the form says so, as YAML."""
     if form is not None and form.media == "yaml":
-        text = yaml.dump(value, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=True)
+        text = yaml.dump(value, Dumper=_Dumper, sort_keys=True, width=_NO_FOLDING, allow_unicode=True)
         return raw_response(text.encode(), status, media="application/yaml", warnings=warnings)
     return raw_response(encode(value) + b"\n", status, warnings=warnings)
 

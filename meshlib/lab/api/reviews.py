@@ -48,7 +48,7 @@ def _access_status(obj: Obj, kind: str, who: Identity, authorizer: Authorizer) -
         if resource is not None:
             shown = "Invalid value: cannot be specified in combination with resourceAttributes"
             cause = ("spec.nonResourceAttributes", "FieldValueInvalid", shown)
-        raise invalid("authorization.k8s.io", kind, "", [cause])
+        raise invalid("authorization.k8s.io", "", "", [cause])
     allowed = authorizer.allowed(who, what)
     status: Obj = {"allowed": allowed}
     if allowed:
@@ -61,7 +61,7 @@ def _subject(obj: Obj, kind: str) -> Identity:
     if not spec.get("user") and not spec.get("groups"):
         message = 'Invalid value: "": at least one of user or group must be specified'
         causes = [("spec.user", "FieldValueInvalid", message)]
-        raise invalid("authorization.k8s.io", kind, "", causes)
+        raise invalid("authorization.k8s.io", "", "", causes)
     return Identity(spec.get("user", ""), tuple(spec.get("groups") or ()))
 
 

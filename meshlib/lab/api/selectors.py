@@ -177,7 +177,7 @@ class _Parser:
         token, literal = self._look()
         if token == ")":
             self._take()
-            return []
+            return [""]
         if token not in ("id", ","):
             raise ValueError(f"found '{literal}', expected: ',', ')' or identifier")
         found: list[str] = []
@@ -240,14 +240,14 @@ def key_problem(key: str) -> str:
     if not name:
         return f"name part must be non-empty; name part {_NAME_RULE}"
     if len(name) > _MAX_NAME:
-        return f"name part must be no more than {_MAX_NAME} characters"
+        return f"name part must be no more than {_MAX_NAME} bytes"
     return "" if _NAME.fullmatch(name) else f"name part {_NAME_RULE}"
 
 
 def value_problem(value: str) -> str:
     """What is wrong with a label value, "" for nothing."""
     if len(value) > _MAX_NAME:
-        return f"must be no more than {_MAX_NAME} characters"
+        return f"must be no more than {_MAX_NAME} bytes"
     return "" if not value or _NAME.fullmatch(value) else _VALUE_RULE
 
 

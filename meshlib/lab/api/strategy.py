@@ -52,9 +52,14 @@ def _select_pods_of(job: Obj) -> None:
         "controller-uid": meta["uid"],
         "job-name": meta["name"],
     }
+    spec.setdefault("manualSelector", False)
     template = spec["template"].setdefault("metadata", {})
-    template["labels"] = {**(template.get("labels") or {}), **labels}
-    spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": meta["uid"]}}
+    template["labels"] = {**labels, **(template.get("labels") or {})}
+    selector = spec.get("selector") or {}
+    chosen = {"batch.kubernetes.io/controller-uid": meta["uid"]}
+    spec["selector"] = {**selector, "matchLabels": {**chosen, **(selector.get("matchLabels") or {})}}
+    if not meta.get("labels"):  # a Job without labels has those of its pods
+        meta["labels"] = dict(template["labels"])
 
 
 def prepare_create(kind: Kind, obj: Obj) -> None:
@@ -66,6 +71,9 @@ def prepare_create(kind: Kind, obj: Obj) -> None:
     meta["creationTimestamp"] = now()
     if kind.resource == "jobs.batch" and not (obj.get("spec") or {}).get("manualSelector"):
         _select_pods_of(obj)
+    spec = obj.get("spec") or {}
+    if kind.resource == "pods" and (spec.get("terminationGracePeriodSeconds") or 0) < 0:
+        spec["terminationGracePeriodSeconds"] = 1
     if kind.generation:
         meta["generation"] = 1
     if kind.has_status and kind.kind != "Node":

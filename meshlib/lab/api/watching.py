@@ -14,6 +14,7 @@ from .codec import encode, typed_json, whole
 from .errors import StatusError, expired, invalid
 from .listing import Selection, render
 from .request import META, Form, Query, Target
+from .selectors import FieldTerm
 from .store import Change, Gone, Obj, Row, Store
 
 BOOKMARK_EVERY_S = 60.0
@@ -101,6 +102,9 @@ def watch_objects(
 ) -> StreamingResponse:
     """The answer to a watch; raises StatusError 400, 422 before it starts."""
     selection = Selection.of(target.kind, query)
+    if target.name:
+        one = FieldTerm("metadata.name", False, target.name)
+        selection = Selection(target.kind, selection.labels, (*selection.terms, one))
     initial = query.flag("sendInitialEvents") if query.all("sendInitialEvents") else None
     _check_initial(query, initial)
     try:
@@ -205,13 +209,16 @@ def _check_initial(query: Query, initial: bool | None) -> None:
     if initial is not None and match != "NotOlderThan":
         message = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
         causes.append(("resourceVersionMatch", "FieldValueForbidden", message))
-    if initial and not query.flag("allowWatchBookmarks"):
-        message = "Forbidden: sendInitialEvents requires setting allowWatchBookmarks to true"
-        causes.append(("sendInitialEvents", "FieldValueForbidden", message))
     if initial is None and match:
         message = (
             "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
         )
+        causes.append(("resourceVersionMatch", "FieldValueForbidden", message))
+    if match not in ("", "NotOlderThan"):
+        message = f'Unsupported value: "{match}": supported values: "NotOlderThan"'
+        causes.append(("resourceVersionMatch", "FieldValueNotSupported", message))
+    if query.text("continue"):
+        message = "Forbidden: resourceVersionMatch is forbidden when continue is provided"
         causes.append(("resourceVersionMatch", "FieldValueForbidden", message))
     if causes:
         raise invalid(META, "ListOptions", "", causes)

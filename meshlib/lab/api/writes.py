@@ -13,7 +13,7 @@ from . import deletion, pods, service_types, strategy
 from .allocation import Allocator
 from .codec import decode, stored, whole
 from .deletion import DeleteOptions
-from .errors import already_exists, conflict, forbidden, invalid, not_found
+from .errors import StatusError, already_exists, conflict, forbidden, invalid, not_found
 from .kinds import Kind
 from .store import Obj, Stale, Store, key_of
 from .webhook_rules import EXEMPT, unsupported
@@ -78,6 +78,8 @@ class Writer:
         else:
             meta.pop("namespace", None)
         shown = meta.get("name") or meta.get("generateName") or "Unknown"
+        if meta.get("resourceVersion") not in (None, "", "0"):
+            raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
         _refuse(kind, shown, write)
         if kind.namespaced:
             self._check_namespace(kind, meta["namespace"], shown)
@@ -98,8 +100,9 @@ class Writer:
     def _store_new(self, kind: Kind, obj: Obj, write: Write) -> Obj:
         meta = obj["metadata"]
         key = key_of(meta.get("namespace"), meta["name"])
-        if self._store.get(kind.stored, key):
-            raise already_exists(kind.plural, kind.group, meta["name"])
+        if row := self._store.get(kind.stored, key):
+            leaving = "deletionTimestamp" in decode(row.body)["metadata"]
+            raise already_exists(kind.plural, kind.group, meta["name"], leaving=leaving)
         if not write.dry_run:
             self._store.put(kind.stored, key, stored(obj), expect=0)
         return obj
@@ -143,8 +146,13 @@ class Writer:
         if subresource is None:
             _refuse(kind, name, write)
         if meta.get("uid") and meta["uid"] != old["metadata"]["uid"]:
+            if not write.replace:
+                message = f'Invalid value: "{meta["uid"]}": field is immutable'
+                raise invalid(kind.group, kind.kind, name, [("metadata.uid", "FieldValueInvalid", message)])
+            place = f"{kind.plural}/{old['metadata'].get('namespace', '')}".rstrip("/")
             why = (
-                f"Precondition failed: UID in precondition: {meta['uid']}, "
+                f"StorageError: invalid object, Code: 4, Key: /registry/{place}/{name}, ResourceVersion: 0, "
+                f"AdditionalErrorMsg: Precondition failed: UID in precondition: {meta['uid']}, "
                 f"UID in object meta: {old['metadata']['uid']}"
             )
             raise conflict(kind.plural, kind.group, name, why)
@@ -202,7 +210,11 @@ class Writer:
             if write.dry_run or (not gone and obj == old):
                 return gone, obj
             try:
-                if gone:
+                if gone and kind.resource == "pods" and "deletionTimestamp" not in old["metadata"]:
+                    # A pod that goes at once is seen to be going first.
+                    version = self._store.put(kind.stored, key, stored(obj), expect=row.version)
+                    self._store.delete(kind.stored, key, stored(obj), expect=version)
+                elif gone:
                     self._store.delete(kind.stored, key, stored(obj), expect=row.version)
                 else:
                     self._store.put(kind.stored, key, stored(obj), expect=row.version)

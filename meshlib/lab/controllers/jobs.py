@@ -146,16 +146,19 @@ def status(job: Obj, owned: list[Obj], end: tuple[str, str, str] | None, now_s: 
     active = [pod for pod in owned if phase(pod) in ("Pending", "Running") and not deleting(pod)]
     counts = {
         "active": len(active),
-        "ready": sum(is_ready(pod) for pod in active),
         "succeeded": _succeeded(job, owned),
         "failed": sum(phase(pod) == "Failed" for pod in owned),
     }
     result: Obj = {name: count for name, count in counts.items() if count}
-    result["startTime"] = before.get("startTime") or rfc3339(now_s)
+    result["ready"] = sum(is_ready(pod) for pod in active)
+    result["terminating"] = sum(deleting(pod) for pod in owned if phase(pod) in ("Pending", "Running"))
+    suspended = bool(job["spec"].get("suspend")) and not finished(job)
+    if not suspended:
+        result["startTime"] = before.get("startTime") or rfc3339(now_s)
     result["uncountedTerminatedPods"] = {}
     if indexed(job) and (done := intervals(succeeded_indexes(job, owned))):
         result["completedIndexes"] = done
-    conditions = list(before.get("conditions") or [])
+    conditions = _suspension(list(before.get("conditions") or []), suspended, rfc3339(now_s))
     if end is not None and not finished(job):
         type_, reason, message = end
         first = "SuccessCriteriaMet" if type_ == "Complete" else "FailureTarget"
@@ -178,6 +181,23 @@ def status(job: Obj, owned: list[Obj], end: tuple[str, str, str] | None, now_s: 
     if conditions:
         result["conditions"] = conditions
     return result
+
+
+def _suspension(conditions: list[Obj], suspended: bool, now: str) -> list[Obj]:
+    """The conditions with that of a suspended or resumed Job brought up to date."""
+    known = next((each for each in conditions if each["type"] == "Suspended"), None)
+    if suspended == (known is not None and known["status"] == "True"):
+        return conditions
+    word = "suspended" if suspended else "resumed"
+    made = {
+        "type": "Suspended",
+        "status": str(suspended),
+        "lastProbeTime": now,
+        "lastTransitionTime": now,
+        "reason": f"Job{word.capitalize()}",
+        "message": f"Job {word}",
+    }
+    return [made if each is known else each for each in conditions] if known else [*conditions, made]
 
 
 def new_pod(job: Obj, index: int | None = None) -> Obj:
@@ -207,6 +227,17 @@ def new_pod(job: Obj, index: int | None = None) -> Obj:
     return pod
 
 
+def _switched(before: Obj, now: Obj) -> tuple[str, str] | None:
+    """The event of a Job that was suspended or resumed; None where neither happened."""
+    was, is_ = (
+        next((c["status"] for c in each.get("conditions") or [] if c["type"] == "Suspended"), "False")
+        for each in (before, now)
+    )
+    if was == is_:
+        return None
+    return ("Suspended", "Job suspended") if is_ == "True" else ("Resumed", "Job resumed")
+
+
 class Jobs(Controller):
     name = "job"
     watches = ("jobs.batch", "pods")
@@ -228,6 +259,8 @@ class Jobs(Controller):
             await self.registry.delete("pods", *key_of(pod), uid=uid)
             await self._event(job, "Normal", "SuccessfulDelete", f"Deleted pod: {pod['metadata']['name']}")
         wanted = status(job, self._owned(job), decided.end, time.time())
+        if (switched := _switched(job.get("status") or {}, wanted)) is not None:
+            await self._event(job, "Normal", *switched)
         if wanted != job.get("status"):
 
             def change(live: Obj) -> None:
@@ -245,7 +278,11 @@ class Jobs(Controller):
     async def _expire(self, job: Obj, now: Obj) -> float | None:
         """Delete a finished Job when its ttlSecondsAfterFinished is over; else the seconds until then."""
         keep_s = job["spec"].get("ttlSecondsAfterFinished")
-        ends = [each["lastTransitionTime"] for each in now.get("conditions") or []]
+        ends = [
+            each["lastTransitionTime"]
+            for each in now.get("conditions") or []
+            if each["type"] in ("Complete", "Failed")
+        ]
         if keep_s is None or not ends:
             return None
         left_s = float(keep_s) - seconds_since(max(ends), time.time())

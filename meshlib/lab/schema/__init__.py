@@ -9,7 +9,7 @@ from .decode import conversion_error, decode_error
 from .defaults import default
 from .fields import check_fields, duplicate_keys, prune
 from .model import ApplyConflict, Finding, KindRef, PatchError
-from .patches import json_patch, merge_patch
+from .patches import json_patch, json_type, merge_patch
 from .protobuf import ProtobufError, protobuf_to_obj
 from .strategic import go_map, strategic_merge_patch
 from .validate import validate
@@ -28,6 +28,7 @@ __all__ = [
     "duplicate_keys",
     "go_map",
     "json_patch",
+    "json_type",
     "merge_patch",
     "protobuf_to_obj",
     "prune",

@@ -174,7 +174,7 @@ def _check_declared(kind: KindRef, root: Node, applied: Obj) -> None:
         f"{meta.get('namespace', '')}/{meta.get('name', '')}; {kind.group}/{kind.version}, Kind={kind.kind}"
     )
     listed = found[0] if len(found) == 1 else "\n".join(["errors:", *(f"  {each}" for each in found)])
-    raise PatchError(400, f"failed to create typed patch object ({what}): {listed}")
+    raise PatchError(500, f"failed to create typed patch object ({what}): {listed}", "")
 
 
 def _plain(obj: Obj) -> Obj:

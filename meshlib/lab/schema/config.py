@@ -51,8 +51,8 @@ def validate_secret(obj: Obj, old: Obj | None) -> Iterator[Finding]:
     for key in _SECRET_KEYS.get(kind or "", ()):
         if key not in data:
             yield say.required(f"data[{key}]")
-        elif key.startswith(".docker") and not _is_json(data[key]):
-            yield say.invalid(f"data[{key}]", "<secret contents redacted>", "invalid character")
+        elif key.startswith(".docker") and (why := _json_problem(data[key])):
+            yield say.invalid(f"data[{key}]", "<secret contents redacted>", why)
     if kind == "kubernetes.io/basic-auth" and not {"username", "password"} & set(data):
         yield say.required("data[username]")
         yield say.required("data[password]")
@@ -64,9 +64,16 @@ def validate_secret(obj: Obj, old: Obj | None) -> Iterator[Finding]:
         yield say.too_long("data", MAX_B)
 
 
-def _is_json(encoded: str) -> bool:
+def _json_problem(encoded: str) -> str:
+    """What is wrong with a JSON text in base64, told by its first character where that is it; "" for none."""
     try:
-        json.loads(base64.b64decode(encoded))
+        text = base64.b64decode(encoded)
+        json.loads(text)
     except (ValueError, binascii.Error):
-        return False
-    return True
+        first = text[:1].decode("latin-1")
+        if not first:
+            return "unexpected end of JSON input"
+        if first not in '{["-0123456789tfn':
+            return f"invalid character '{first}' looking for beginning of value"
+        return "invalid character"
+    return ""

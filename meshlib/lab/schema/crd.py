@@ -22,12 +22,12 @@ _NOT_CHECKED = (
 )
 
 
-def validate_custom(root: Node, obj: Obj) -> list[Finding]:
+def validate_custom(root: Node, obj: Obj, *, blocked: bool = False) -> list[Finding]:
     """All findings on the `spec` and `status` of a custom resource; of the rules only when the structure is
     sound.
     """
     found = list(structure(root, obj))
-    if any(each.reason.removeprefix("FieldValue") in _BLOCKING for each in found):
+    if blocked or any(each.reason.removeprefix("FieldValue") in _BLOCKING for each in found):
         return [*found, say.invalid("", None, _NOT_CHECKED)]
     return [*found, *_rules(root, obj, "")]
 

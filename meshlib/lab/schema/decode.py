@@ -72,7 +72,11 @@ def _unconverted(node: Node, value: Any) -> Iterator[str]:
         and expected != {"bool": "boolean"}.get(actual, actual)
         and (actual, expected) != ("number", "integer")
     ):
-        yield f"unrecognized type: {_go_type(node)}"
+        wanted = _go_type(node)
+        if (source, wanted) == ("int64", "string"):
+            yield "cannot convert int64 to string"
+        else:
+            yield f"unrecognized type: {wanted}"
 
 
 def _wrong(node: Node, value: Any, path: str, struct: str, go: str) -> Iterator[str]:

@@ -58,7 +58,7 @@ def _published(schema: Any, wanted: list[str]) -> Any:
         pointed = {"allOf": [{"$ref": COMPONENTS + name}]}
         return {**pointed, **{key: value for key, value in schema.items() if key != "$ref"}}
     made = {
-        key: {field: _published(each, wanted) for field, each in value.items()}
+        key: {field: _published(_nameless(field, each), wanted) for field, each in value.items()}
         if key == "properties"
         else _published(value, wanted)
         for key, value in schema.items()
@@ -66,6 +66,15 @@ def _published(schema: Any, wanted: list[str]) -> Any:
     if isinstance(made.get("type"), list):
         made["type"] = next((each for each in made["type"] if each != "null"), "string")
     return made
+
+
+def _nameless(field: str, schema: Any) -> Any:
+    """A property without the one value that the schemas allow for apiVersion and kind: the API server
+    publishes none.
+    """
+    if field in ("apiVersion", "kind") and isinstance(schema, dict):
+        return {key: value for key, value in schema.items() if key != "enum"}
+    return schema
 
 
 def _custom(kind: KindRef, name: str, wanted: list[str]) -> Obj:

@@ -8,13 +8,16 @@ from typing import Any
 
 from .model import KindRef, Obj
 from .nodes import Node
-from .tables import resolve, schema
+from .tables import builtin, resolve, schema
 
 
 def check_fields(kind: KindRef, obj: Obj) -> list[str]:
-    """`unknown field "spec.foo"` for every field that the kind does not have, in the order of the object."""
+    """`unknown field "spec.foo"` for every field that the kind does not have: in the order of the object,
+    for custom resources sorted.
+    """
     root = schema(kind)
-    return [f'unknown field "{path}"' for path, _, _ in _unknown(root, obj, "")] if root else []
+    found = [f'unknown field "{path}"' for path, _, _ in _unknown(root, obj, "")] if root else []
+    return found if builtin(kind) else sorted(found)
 
 
 def prune(kind: KindRef, obj: Obj) -> None:

@@ -40,6 +40,14 @@ def selector_matches(selector: Obj, labels: Mapping[str, str]) -> bool:
 
 
 def _selector(selector: Obj, path: str) -> Iterator[Finding]:
+    """An unreadable selector is told twice: by its part, and as a whole."""
+    found = list(_expressions(selector, path))
+    yield from found
+    if found:
+        yield say.invalid(path, selector, "invalid label selector")
+
+
+def _expressions(selector: Obj, path: str) -> Iterator[Finding]:
     for index, each in enumerate(selector.get("matchExpressions") or ()):
         at = f"{path}.matchExpressions[{index}]"
         values = each.get("values") or []
@@ -62,10 +70,11 @@ def _workload(name: str) -> Check:
         selector = spec.get("selector")
         labels = (template.get("metadata") or {}).get("labels")
         if selector is not None:
-            yield from _selector(selector, "spec.selector")
+            unreadable = list(_selector(selector, "spec.selector"))
+            yield from unreadable
             if not selector.get("matchLabels") and not selector.get("matchExpressions"):
                 yield say.invalid("spec.selector", selector, f"empty selector is invalid for {name}")
-            elif not selector_matches(selector, labels or {}):
+            elif not unreadable and not selector_matches(selector, labels or {}):
                 yield say.invalid(
                     "spec.template.metadata.labels", labels, "`selector` does not match template `labels`"
                 )
@@ -98,6 +107,9 @@ def _deployment(obj: Obj, old: Obj | None) -> Iterator[Finding]:
     spec = obj.get("spec") or {}
     strategy = spec.get("strategy") or {}
     rolling = strategy.get("rollingUpdate")
+    if strategy.get("type") not in ("Recreate", "RollingUpdate"):
+        shown = {"Type": strategy.get("type"), "RollingUpdate": rolling}
+        yield say.not_supported("spec.strategy", shown, ["Recreate", "RollingUpdate"])
     if strategy.get("type") == "Recreate" and rolling is not None:
         detail = "may not be specified when strategy `type` is 'Recreate'"
         yield say.forbidden("spec.strategy.rollingUpdate", detail)
@@ -148,7 +160,19 @@ _NOT_OF_JOBS = (
 
 def _job(obj: Obj, old: Obj | None) -> Iterator[Finding]:
     spec = obj.get("spec") or {}
-    yield from _template(spec.get("template") or {}, ("OnFailure", "Never"))
+    template = spec.get("template") or {}
+    if (template.get("spec") or {}).get("restartPolicy") == "Always":
+        detail = 'valid values: "OnFailure", "Never"'
+        yield say.required("spec.template.spec.restartPolicy", detail)
+    yield from _template(template, ("Always", "OnFailure", "Never"))
+    if old is None and not spec.get("manualSelector"):
+        selector, labels = spec.get("selector") or {}, (template.get("metadata") or {}).get("labels") or {}
+        if len(selector.get("matchLabels") or {}) > 1:
+            yield say.invalid("spec.selector", selector, "`selector` not auto-generated")
+        if not selector_matches(selector, labels):
+            yield say.invalid(
+                "spec.template.metadata.labels", labels, "`selector` does not match template `labels`"
+            )
     if spec.get("completionMode") == "Indexed" and spec.get("completions") is None:
         yield say.required("spec.completions", "when completion mode is Indexed")
     for field in _NOT_OF_JOBS:
@@ -161,9 +185,56 @@ def _job(obj: Obj, old: Obj | None) -> Iterator[Finding]:
                 yield say.invalid(f"spec.{field}", spec.get(field), IMMUTABLE)
 
 
+def _budget(obj: Obj, old: Obj | None) -> Iterator[Finding]:
+    spec = obj.get("spec") or {}
+    least, most = spec.get("minAvailable"), spec.get("maxUnavailable")
+    if least is not None and most is not None:
+        shown = {
+            "MinAvailable": least,
+            "Selector": spec.get("selector"),
+            "MaxUnavailable": most,
+            "UnhealthyPodEvictionPolicy": spec.get("unhealthyPodEvictionPolicy"),
+        }
+        yield say.invalid("spec", shown, "minAvailable and maxUnavailable cannot be both set")
+    for field, value in (("minAvailable", least), ("maxUnavailable", most)):
+        yield from _int_or_percent(value, f"spec.{field}")
+    yield from _selector(spec.get("selector") or {}, "spec.selector")
+
+
+def _rules(*, namespaced: bool) -> Check:
+    def check(obj: Obj, old: Obj | None) -> Iterator[Finding]:
+        for index, rule in enumerate(obj.get("rules") or ()):
+            at = f"rules[{index}]"
+            if urls := rule.get("nonResourceURLs"):
+                if namespaced:
+                    detail = "namespaced rules cannot apply to non-resource URLs"
+                    yield say.invalid(f"{at}.nonResourceURLs", urls, detail)
+                if rule.get("apiGroups") or rule.get("resources") or rule.get("resourceNames"):
+                    detail = "rules cannot apply to both regular resources and non-resource URLs"
+                    yield say.invalid(f"{at}.nonResourceURLs", urls, detail)
+                continue
+            if not rule.get("apiGroups"):
+                yield say.required(f"{at}.apiGroups", "resource rules must supply at least one api group")
+            if not rule.get("resources"):
+                yield say.required(f"{at}.resources", "resource rules must supply at least one resource")
+
+    return check
+
+
 def _role_binding(obj: Obj, old: Obj | None) -> Iterator[Finding]:
     if old is not None and obj.get("roleRef") != old.get("roleRef"):
-        yield say.invalid("roleRef", obj.get("roleRef"), "cannot change roleRef")
+        ref = obj.get("roleRef") or {}
+        shown = {"APIGroup": ref.get("apiGroup"), "Kind": ref.get("kind"), "Name": ref.get("name")}
+        yield say.invalid("roleRef", shown, "cannot change roleRef")
+
+
+def _namespace(obj: Obj, old: Obj | None) -> Iterator[Finding]:
+    phase = (obj.get("status") or {}).get("phase")
+    leaving = "deletionTimestamp" in (obj.get("metadata") or {})
+    if old is not None and phase != ("Terminating" if leaving else "Active"):
+        word = "may only be 'Terminating' if" if leaving else "may only be 'Active' if"
+        state = "is not empty" if leaving else "is empty"
+        yield say.invalid("status.Phase", phase or "", f"{word} `deletionTimestamp` {state}")
 
 
 def _endpoints(obj: Obj, old: Obj | None) -> Iterator[Finding]:
@@ -198,6 +269,7 @@ def _endpoint_slice(obj: Obj, old: Obj | None) -> Iterator[Finding]:
 KIND_CHECKS: dict[str, Check] = {
     "core.v1.Pod": _pod,
     "core.v1.Endpoints": _endpoints,
+    "core.v1.Namespace": _namespace,
     "core.v1.Service": validate_service,
     "core.v1.ConfigMap": validate_config_map,
     "core.v1.Secret": validate_secret,
@@ -206,6 +278,9 @@ KIND_CHECKS: dict[str, Check] = {
     "apps.v1.DaemonSet": _workload("daemonset"),
     "apps.v1.StatefulSet": _workload("statefulset"),
     "batch.v1.Job": _job,
+    "policy.v1.PodDisruptionBudget": _budget,
+    "rbac.v1.Role": _rules(namespaced=True),
+    "rbac.v1.ClusterRole": _rules(namespaced=False),
     "rbac.v1.RoleBinding": _role_binding,
     "rbac.v1.ClusterRoleBinding": _role_binding,
     "discovery.v1.EndpointSlice": _endpoint_slice,

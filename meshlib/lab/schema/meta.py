@@ -46,10 +46,10 @@ def validate_meta(kind: KindRef, meta: Obj) -> Iterator[Finding]:
     yield from _common(meta)
     yield from _finalizers(meta)
     if not kind.group:
-        for each in meta.get("finalizers") or ():
+        for index, each in enumerate(meta.get("finalizers") or ()):
             if "/" not in each and each not in _STANDARD_FINALIZERS:
                 detail = "name is neither a standard finalizer name nor is it fully qualified"
-                yield say.invalid("metadata.finalizers", each, detail)
+                yield say.invalid(f"metadata.finalizers[{index}]", each, detail)
 
 
 def validate_meta_update(meta: Obj, old: Obj) -> Iterator[Finding]:
@@ -100,11 +100,11 @@ def validate_labels(labels: Mapping[str, Any], path: str) -> Iterator[Finding]:
 
 def _owners(owners: Any) -> Iterator[Finding]:
     first = ""
-    for index, owner in enumerate(owners):
-        path = f"metadata.ownerReferences[{index}]"
+    for owner in owners:
         for field in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(field):
-                yield say.required(f"{path}.{field}", "must not be empty")
+                what = "version must not be empty" if field == "apiVersion" else "must not be empty"
+                yield say.invalid(f"metadata.ownerReferences.{field}", "", what)
         if owner.get("controller"):
             this = f"{owner.get('kind')}/{owner.get('name')}"
             if first:

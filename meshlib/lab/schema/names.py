@@ -25,7 +25,7 @@ def _form(message: str, pattern: str, *examples: str) -> str:
 
 
 def dns_label(value: str) -> list[str]:
-    found = [f"must be no more than {MAX_LABEL} bytes"] if len(value) > MAX_LABEL else []
+    found = [f"must be no more than {MAX_LABEL} characters"] if len(value) > MAX_LABEL else []
     if not _matches(LABEL, value):
         if _matches(SUBDOMAIN, value):
             return [*found, "must not contain dots"]
@@ -38,7 +38,7 @@ def dns_label(value: str) -> list[str]:
 
 
 def dns_subdomain(value: str) -> list[str]:
-    found = [f"must be no more than {MAX_SUBDOMAIN} bytes"] if len(value) > MAX_SUBDOMAIN else []
+    found = [f"must be no more than {MAX_SUBDOMAIN} characters"] if len(value) > MAX_SUBDOMAIN else []
     if not _matches(SUBDOMAIN, value):
         message = (
             "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or "

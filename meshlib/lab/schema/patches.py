@@ -23,7 +23,9 @@ def json_patch(obj: Obj, ops: Any) -> Obj:
     """
     if not isinstance(ops, list):
         raise PatchError(
-            400, f"json: cannot unmarshal {json_type(ops)} into Go value of type jsonpatch.Patch"
+            400,
+            f"error decoding patch: json: cannot unmarshal {json_type(ops)} into Go value of type "
+            "[]handlers.jsonPatchOp",
         )
     for op in ops:
         if not isinstance(op, dict):
@@ -37,7 +39,9 @@ def json_patch(obj: Obj, ops: Any) -> Obj:
             "RequestEntityTooLarge",
         )
     try:
-        result = jsonpatch.JsonPatch([_read(op) for op in ops]).apply(obj)
+        result: Any = copy.deepcopy(obj)
+        for op in ops:
+            result = jsonpatch.JsonPatch([_lenient(_read(op), result)]).apply(result, in_place=True)
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, KeyError) as error:
         raise PatchError(422, _GENERIC) from error
     if not isinstance(result, dict):
@@ -50,6 +54,15 @@ def _read(op: Obj) -> Obj:
     if op.get("op") not in _OPERATIONS or not isinstance(op.get("path"), str):
         raise PatchError(422, _GENERIC)
     return {**op, "value": op.get("value")} if op["op"] in ("add", "replace", "test") else op
+
+
+def _lenient(op: Obj, obj: Any) -> Obj:
+    """A replace of what an object does not have adds it, as the API server's patch library does."""
+    if op["op"] != "replace" or not op["path"]:
+        return op
+    parent, _, _ = op["path"].rpartition("/")
+    holder = jsonpointer.resolve_pointer(obj, parent)
+    return {**op, "op": "add"} if isinstance(holder, dict) else op
 
 
 def merge_patch(obj: Any, patch: Any) -> Any:

@@ -13,6 +13,12 @@ from .model import Finding, Obj
 
 def validate_service(obj: Obj, old: Obj | None) -> Iterator[Finding]:
     spec = obj.get("spec") or {}
+    if spec.get("type") != "LoadBalancer" and ((obj.get("status") or {}).get("loadBalancer") or {}).get(
+        "ingress"
+    ):
+        detail = "may only be used when `spec.type` is 'LoadBalancer'"
+        yield say.forbidden("status.loadBalancer.ingress", detail)
+    yield from _families(spec)
     kind, ports = spec.get("type"), spec.get("ports") or []
     headless = spec.get("clusterIP") == "None"
     if old is not None:
@@ -63,6 +69,18 @@ def _addresses_change(spec: Obj, before: Obj) -> Iterator[Finding]:
         yield say.invalid("spec.clusterIPs[0]", now, "may not change once set")
 
 
+def _families(spec: Obj) -> Iterator[Finding]:
+    """The lab has one family of addresses, IPv4."""
+    for index, family in enumerate(spec.get("ipFamilies") or ()):
+        if family not in ("IPv4", "IPv6"):
+            yield say.not_supported(f"spec.ipFamilies[{index}]", family, ["IPv4", "IPv6"])
+        elif family != "IPv4":
+            yield say.invalid(f"spec.ipFamilies[{index}]", family, "not configured on this cluster")
+    if spec.get("ipFamilyPolicy") == "RequireDualStack":
+        detail = "this cluster is not configured for dual-stack services"
+        yield say.invalid("spec.ipFamilyPolicy", spec["ipFamilyPolicy"], detail)
+
+
 def _external_name(spec: Obj) -> Iterator[Finding]:
     for field in ("clusterIPs", "ipFamilies", "ipFamilyPolicy"):
         if spec.get(field):
@@ -87,6 +105,12 @@ def _load_balancer(spec: Obj) -> Iterator[Finding]:
         yield say.forbidden(
             "spec.allocateLoadBalancerNodePorts", "may only be used when `type` is 'LoadBalancer'"
         )
+    for index, text in enumerate(spec.get("loadBalancerSourceRanges") or ()):
+        try:
+            ipaddress.ip_network(text.strip(), strict=False)
+        except ValueError:
+            at = f"spec.LoadBalancerSourceRanges[{index}]"
+            yield say.invalid(at, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")
     if spec.get("loadBalancerSourceRanges") and kind != "LoadBalancer":
         yield say.forbidden("spec.LoadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'")
     if spec.get("loadBalancerClass") is not None and kind != "LoadBalancer":

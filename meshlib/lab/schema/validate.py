@@ -31,7 +31,8 @@ def validate(kind: KindRef, obj: Obj, *, old: Obj | None = None) -> list[Finding
         return found
     name = openapi.definition_name(kind)
     if name is None:
-        return [*found, *validate_custom(root, obj)]
+        nameless = any(each.reason == "FieldValueRequired" for each in found)
+        return [*found, *validate_custom(root, obj, blocked=nameless)]
     found += validate_fields(root, name, obj)
     check = KIND_CHECKS.get(short_name(name))
     if check is not None:

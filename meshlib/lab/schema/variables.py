@@ -58,8 +58,8 @@ def _source(source: Obj, value: str, path: str) -> Iterator[Finding]:
     if "fieldRef" in chosen:
         yield from _field(source["fieldRef"], f"{path}.fieldRef")
     if not chosen:
-        detail = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"
-        yield say.invalid(path, "", detail)
+        sources = "`fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+        yield say.invalid(path, "", f"must specify one of: {sources}")
     elif value:
         yield say.invalid(path, "", "may not be specified when `value` is not empty")
     elif len(chosen) > 1:

@@ -211,7 +211,7 @@ async def test_yaml_in_and_out(api: Api) -> None:
         MAPS, content=text.replace("2026-01-01", "'2026-01-01'"), headers=headers
     )
     assert answer.status_code == 201
-    assert "when: '2026-01-01'" in answer.text
+    assert 'when: "2026-01-01"' in answer.text
 
 
 async def test_a_kind_that_the_lab_cannot_honour_is_refused(api: Api) -> None:

@@ -125,7 +125,12 @@ def test_bad_strategic_patches(kind: KindRef, patch: Any, status: int) -> None:
 @pytest.mark.parametrize(
     ("ops", "status", "message"),
     [
-        ({}, 400, "json: cannot unmarshal object into Go value of type jsonpatch.Patch"),
+        (
+            {},
+            400,
+            "error decoding patch: json: cannot unmarshal object into Go value of type "
+            "[]handlers.jsonPatchOp",
+        ),
         ([{"op": "remove", "path": "/nothing"}], 422, GENERIC),
         ([{"op": "test", "path": "/a", "value": 2}], 422, GENERIC),
         ([{"op": "sing", "path": "/a"}], 422, GENERIC),

@@ -138,11 +138,17 @@ def deployment(container: str, selector: str = "{matchLabels: {a: b}}") -> str:
         (
             "Job",
             "spec: {template: {spec: {containers: [{name: a, image: b}]}}}",
+            ['spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"'],
+        ),
+        (
+            "Role",
+            "rules: [{}]",
             [
-                'spec.template.spec.restartPolicy: Unsupported value: "Always": supported values: "OnFailure", "Never"'
+                "rules[0].verbs: Required value: verbs must contain at least one value",
+                "rules[0].apiGroups: Required value: resource rules must supply at least one api group",
+                "rules[0].resources: Required value: resource rules must supply at least one resource",
             ],
         ),
-        ("Role", "rules: [{}]", ["rules[0].verbs: Required value: verbs must contain at least one value"]),
         (
             "Namespace",
             "metadata: {name: a.b}",
