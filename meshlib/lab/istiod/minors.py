@@ -27,6 +27,9 @@ class Minor:
     inbound_retry: a sidecar retries what was reset before the application had it (from 1.24 on; from
     1.26 on not for gRPC)
     handshake_timeout: a gateway ends a handshake that takes longer than 15 s (from 1.24 on)
+    cluster_tag: spans carry the tag istio.cluster_id (from 1.21 on)
+    config_version: the version in the path by which routes and clusters name their object
+    shadow_suffix: a mirrored request's host gets `-shadow` (until 1.27)
     absolute_names: a service's name with a dot at its end is the service too (from 1.27 on)
     """
 
@@ -43,19 +46,28 @@ class Minor:
     inbound_retry: bool = False
     handshake_timeout: bool = False
     absolute_names: bool = False
+    cluster_tag: bool = False
+    config_version: str = "v1alpha3"
+    shadow_suffix: bool = True
 
 
 _FIRST = Minor(19, True, True, False, False, False, False, False, "InboundPassthroughClusterIpv4")
 _CHANGES: dict[int, dict[str, bool | str]] = {
     20: {},
-    21: {},
+    21: {"cluster_tag": True},
     22: {"default_tracer": False},
     23: {"passthrough_cluster": "InboundPassthroughCluster", "proxies_100_continue": True},
-    24: {"retry_503": False, "hash_keeps_hosts": True, "inbound_retry": True, "handshake_timeout": True},
+    24: {
+        "retry_503": False,
+        "hash_keeps_hosts": True,
+        "inbound_retry": True,
+        "handshake_timeout": True,
+        "config_version": "v1",
+    },
     25: {},
     26: {"spawn_upstream_span": True},
     27: {"native_sidecar": True, "absolute_names": True},
-    28: {"w3c_option": True},
+    28: {"w3c_option": True, "shadow_suffix": False},
     29: {"zipkin_service": True},
     30: {},
     31: {},

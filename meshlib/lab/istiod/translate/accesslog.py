@@ -75,6 +75,8 @@ def http(world: World, proxy: Proxy, side: Side, problems: list[Problem]) -> lis
 
 def listener(world: World, proxy: Proxy, side: Side, problems: list[Problem]) -> list[Obj]:
     """The logs of connections that found no filter chain."""
+    if not mesh_config(world).listener_log:
+        return []
     return _logs(world, proxy, side, problems, [{"response_flag_filter": {"flags": ["NR"]}}])
 
 

@@ -10,7 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from meshlib.lab.istiod.translate import conditions
+from meshlib.lab.istiod.translate.mesh import mesh_config
 from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, describe, typed
+from meshlib.lab.istiod.translate.trustdomains import aliased
 from meshlib.lab.istiod.translate.world import World
 
 _ACTIONS = {"AUDIT": "LOG", "DENY": "DENY", "ALLOW": "ALLOW"}
@@ -49,7 +51,7 @@ def filters(
 
     ports: declared port → the numbers under which it is bound
     """
-    here = conditions.Here(proxy.namespace, proxy.address, ports)
+    here = conditions.Here(proxy.namespace, proxy.address, ports, mesh_config(world).trust_domains)
     chosen = policies(world, proxy)
     found = []
     for action in ("AUDIT", "DENY", "ALLOW"):
@@ -204,4 +206,6 @@ def _conditions(kind: str, key: str, values: list[str], here: conditions.Here, *
         return []
     if kind == "rules":
         return conditions.permission(key, values, here, tcp=tcp)
+    if key == "source.principal":
+        values = aliased(values, here.trust_domains)
     return conditions.principal(key, values, tcp=tcp, namespace=here.namespace)

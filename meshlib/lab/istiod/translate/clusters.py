@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from meshlib.lab.istiod.minors import minor
+from meshlib.lab.istiod.minors import Minor, minor
 from meshlib.lab.istiod.translate import authn, destinationrules, endpoints, names, services, tls
 from meshlib.lab.istiod.translate.loadbalancing import (
     apply_load_balancer,
@@ -125,9 +125,9 @@ class ClusterBuilder:
             "connect_timeout": duration((pool.get("tcp") or {}).get("connectTimeout"))
             or self.mesh.connect_timeout,
             "common_lb_config": {},
-            "metadata": _metadata(service, rule, subset_name),
+            "metadata": _metadata(minor(self.proxy.minor), service, rule, subset_name),
         }
-        apply_pool(cluster, options, pool, policy.get("retryBudget"))
+        apply_pool(cluster, options, pool, policy.get("retryBudget"), self.mesh.tcp_keepalive)
         if cluster.get("lb_policy") != "CLUSTER_PROVIDED":
             apply_load_balancer(cluster, policy.get("loadBalancer") or {})
         apply_outlier_detection(cluster, policy.get("outlierDetection"))
@@ -148,7 +148,8 @@ class ClusterBuilder:
         return cluster
 
     def _discovery(self, name: str, service: Service, port: Port, labels: Mapping[str, str] | None) -> Obj:
-        if service.resolution == "EDS":
+        # A gateway is not dialled by the addresses of hosts outside, so that it has none to pass on.
+        if service.resolution == "EDS" or (service.resolution == "ANY" and self.proxy.role == "router"):
             source = self.paths.endpoints(name)
             return {"type": "EDS", "eds_cluster_config": {"eds_config": source, "service_name": name}}
         if service.hostname.startswith("*"):
@@ -166,15 +167,18 @@ class ClusterBuilder:
         if not items and not service.addresses:
             items = [{"endpoint": {"address": endpoints.address(service.hostname, target)}}]
         return {
-            "type": "STRICT_DNS",
+            "type": "LOGICAL_DNS" if service.round_robin else "STRICT_DNS",
             "dns_refresh_rate": self.mesh.dns_refresh_rate,
             "respect_dns_ttl": True,
             "dns_lookup_family": "V4_ONLY",
             "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": items}]},
         }
 
-    def _protocol(self, port: Port, pool: Mapping[str, Any]) -> Obj:
-        """The options by which Envoy speaks to the service; empty means HTTP/1.1."""
+    def _protocol(self, port: Port, pool: Mapping[str, Any], *, inbound: bool = False) -> Obj:
+        """The options by which Envoy speaks to the service; empty means HTTP/1.1.
+
+        Only clients upgrade: a sidecar speaks to its application as the port says.
+        """
         http = pool.get("http") or {}
         preserved = preserve_case() if self.headers.preserve_case and port.may_be_http else {}
         sniffed = port.protocol == services.AUTO and self.proxy.role == "sidecar"
@@ -182,7 +186,7 @@ class ClusterBuilder:
             return use_downstream_protocol(preserved)
         policy = http.get("h2UpgradePolicy", "DEFAULT")
         upgrade = policy == "UPGRADE" or (policy == "DEFAULT" and self.mesh.h2_upgrade and port.is_http)
-        if port.is_http2 or (upgrade and not preserved):
+        if port.is_http2 or (upgrade and not preserved and not inbound):
             return {"explicit_http_config": {"http2_protocol_options": dict(HTTP2)}}
         return {"explicit_http_config": {"http_protocol_options": preserved}} if preserved else {}
 
@@ -244,7 +248,9 @@ class ClusterBuilder:
                 )
                 return
         own = list(service.accounts) if service.entry else []
-        cluster["transport_socket"] = tls.origination(settings, self.secrets, http2=http2, names=own)
+        cluster["transport_socket"] = tls.origination(
+            settings, self.secrets, http2=http2, names=own, defaults=self.mesh.tls_defaults
+        )
         automatic: Obj = {}
         if not settings.get("sni"):
             automatic["auto_sni"] = True
@@ -307,10 +313,9 @@ class ClusterBuilder:
             },
         }
         if service:
-            cluster["metadata"] = _metadata(service, None, "")
-        sniffed = port is None or port.protocol == services.AUTO
-        options = use_downstream_protocol({}) if sniffed else self._protocol(port, pool) if port else {}
-        apply_pool(cluster, options, pool, None)
+            cluster["metadata"] = _metadata(minor(self.proxy.minor), service, None, "")
+        options = use_downstream_protocol({}) if port is None else self._protocol(port, pool, inbound=True)
+        apply_pool(cluster, options, pool, None, self.mesh.tcp_keepalive)
         if options:
             cluster["typed_extension_protocol_options"] = {HTTP_OPTIONS: typed(HTTP_OPTIONS, **options)}
         return cluster
@@ -337,14 +342,15 @@ def dynamic_forward_proxy() -> Obj:
     }
 
 
-def _metadata(service: Service, rule: Obj | None, subset: str) -> Obj:
+def _metadata(row: Minor, service: Service, rule: Obj | None, subset: str) -> Obj:
     """What istioctl reads off a cluster: its services and the DestinationRule that shaped it."""
-    istio: Obj = {
-        "services": [{"host": service.hostname, "name": service.name, "namespace": service.namespace}]
-    }
+    name = service.hostname if service.entry else service.name
+    istio: Obj = {"services": [{"host": service.hostname, "name": name, "namespace": service.namespace}]}
+    if service.external:
+        istio["external"] = True
     if rule is not None:
         meta = rule["metadata"]
-        istio["config"] = config_path("destination-rule", meta["namespace"], meta["name"])
+        istio["config"] = config_path(row, "destination-rule", meta["namespace"], meta["name"])
         if subset:
             istio["subset"] = subset
     return {"filter_metadata": {"istio": istio}}

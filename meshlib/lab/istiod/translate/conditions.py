@@ -62,6 +62,7 @@ def _address(value: str) -> Obj:
 class Here:
     """The workload that a policy is for.
 
+    trust_domains: the mesh's own and its aliases
     address: the pod's; ports: declared port → every number under which it is really bound.  In a real pod
     connections come to the declared port on the pod's own address, so conditions speak of these.
     """
@@ -69,6 +70,7 @@ class Here:
     namespace: str
     address: str
     ports: Mapping[int, tuple[int, ...]]
+    trust_domains: tuple[str, ...]
 
 
 def _port(value: str, here: Here) -> Obj:

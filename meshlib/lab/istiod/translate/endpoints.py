@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from meshlib.lab.istiod.translate import authn
+from meshlib.lab.istiod.translate.mesh import mesh_config
 from meshlib.lab.istiod.translate.model import Obj, present
 from meshlib.lab.istiod.translate.services import Port, Service
 from meshlib.lab.istiod.translate.world import World
 
 TLS_MODE_LABEL = "security.istio.io/tlsMode"
-READS = ("EndpointSlice", "Pod", "Service", "ServiceEntry", "WorkloadEntry")
+READS = ("EndpointSlice", "Pod", "Service", "ServiceEntry", "WorkloadEntry", "ConfigMap")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def _of_pod(
         address=address,
         ports=ports,
         labels=labels,
-        account=spiffe(world.domain, namespace, account) if account else "",
+        account=spiffe(mesh_config(world).trust_domain, namespace, account) if account else "",
         mutual_tls=labels.get(TLS_MODE_LABEL) == "istio",
         ready=ready,
     )
@@ -87,7 +88,7 @@ def _of_entry(world: World, service: Service) -> Iterable[Endpoint]:
                 for port in service.ports
             },
             labels=given.get("labels") or {},
-            account=spiffe(world.domain, service.namespace, account) if account else "",
+            account=spiffe(mesh_config(world).trust_domain, service.namespace, account) if account else "",
             mutual_tls=(given.get("labels") or {}).get(TLS_MODE_LABEL) == "istio",
             ready=True,
             weight=given.get("weight", 0),
@@ -123,6 +124,10 @@ def of_service(world: World, service: Service) -> list[Endpoint]:
 def accounts(world: World, service: Service) -> list[str]:
     """The SPIFFE identities of a service's endpoints, sorted."""
     found = {endpoint.account for endpoint in of_service(world, service) if endpoint.account}
+    own, *aliases = mesh_config(world).trust_domains
+    named = f"spiffe://{own}/"
+    for alias in aliases:
+        found |= {f"spiffe://{alias}/{name.removeprefix(named)}" for name in found if name.startswith(named)}
     return sorted(found | set(service.accounts))
 
 

@@ -9,17 +9,25 @@ Services that lead to it (docs/ARCHITECTURE.md, Addresses).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from meshlib.lab.istiod.minors import minor
 from meshlib.lab.istiod.translate import accesslog, names, tls
 from meshlib.lab.istiod.translate.endpoints import address
 from meshlib.lab.istiod.translate.gateways import Listen, Merged, Server, addresses
 from meshlib.lab.istiod.translate.hcm import GRPC_WEB, connection_manager
+from meshlib.lab.istiod.translate.mesh import mesh_config, proxy_config
 from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, typed
 from meshlib.lab.istiod.translate.names import Paths
 from meshlib.lab.istiod.translate.security import Filters
 from meshlib.lab.istiod.translate.tcp import TcpBuilder
 from meshlib.lab.istiod.translate.world import World
 
+_PROXY_PROTOCOL = {
+    "name": "envoy.filters.listener.proxy_protocol",
+    "typed_config": typed("envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"),
+}
 #: How long a client may take to say what it wants, so that half-open connections do not pile up.
 HANDSHAKE = "15s"
 _TLS_INSPECTOR = {
@@ -39,6 +47,7 @@ class GatewayListeners:
         self.paths = paths
         self.secrets = secrets
         self.filters = filters
+        self.mesh = mesh_config(world)
         self.problems: list[Problem] = []
         self.tcp = TcpBuilder(world, proxy, self.problems)
 
@@ -63,8 +72,12 @@ class GatewayListeners:
                 "traffic_direction": "OUTBOUND",
                 "filter_chains": chains,
             }
-            if not listen.plain:
-                listener["listener_filters"] = [_TLS_INSPECTOR]
+            before = [] if listen.plain else [_TLS_INSPECTOR]
+            topology = proxy_config(self.mesh, self.proxy).get("gatewayTopology") or {}
+            if topology.get("proxyProtocol") is not None:
+                before = [_PROXY_PROTOCOL, *before]
+            if before:
+                listener["listener_filters"] = before
             if bound[1:]:
                 listener["additional_addresses"] = [{"address": address(*pair)} for pair in bound[1:]]
             if logs := accesslog.listener(self.world, self.proxy, "gateway", self.problems):
@@ -101,8 +114,11 @@ class GatewayListeners:
         chain: Obj = {"filters": [manager]}
         if server.ends_tls and server.tls is not None:
             chain |= _sni(server.sni)
-            chain["transport_socket"] = tls.server(server.tls, self.secrets, tcp=False)
+            chain["transport_socket"] = self._ending(server.tls, tcp=False)
         return chain
+
+    def _ending(self, settings: Mapping[str, Any], *, tcp: bool) -> Obj:
+        return tls.server(settings, self.secrets, self.mesh.tls_defaults, tcp=tcp)
 
     def _network(self, server: Server, taken: set[str]) -> list[Obj]:
         """TCP servers, TLS that ends here without HTTP, and TLS that is passed on by its SNI."""
@@ -113,7 +129,7 @@ class GatewayListeners:
             chain: Obj = {"filters": [*self.filters.network, *filters]}
             if server.ends_tls and server.tls is not None:
                 chain |= _sni(server.sni)
-                chain["transport_socket"] = tls.server(server.tls, self.secrets, tcp=True)
+                chain["transport_socket"] = self._ending(server.tls, tcp=True)
             return [chain]
         if server.tls.get("mode") == "AUTO_PASSTHROUGH":
             text = "tls mode AUTO_PASSTHROUGH is not supported by the embedded lab"

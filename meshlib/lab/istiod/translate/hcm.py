@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from meshlib.lab.istiod.minors import minor
-from meshlib.lab.istiod.translate import accesslog, services, tracing
+from meshlib.lab.istiod.translate import accesslog, tracing
 from meshlib.lab.istiod.translate.clusters import DNS_CACHE
 from meshlib.lab.istiod.translate.mesh import MeshConfig, mesh_config, proxy_config
 from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, typed
@@ -113,17 +113,11 @@ def connection_manager(
         GRPC_STATS,
         FAULT,
         CORS,
-        *([DYNAMIC_FORWARD_PROXY] if _names_hosts(world, proxy, side) else []),
+        # From a sidecar, requests may go to hosts that only they name.
+        *([DYNAMIC_FORWARD_PROXY] if side == "outbound" else []),
         _router(child_span=traced.child_span, debug=headers.debug),
     ]
     return {"name": "envoy.filters.network.http_connection_manager", "typed_config": typed(_HCM, **fields)}
-
-
-def _names_hosts(world: World, proxy: Proxy, side: Side) -> bool:
-    """Whether requests may go to hosts that only they name: from a sidecar, or to a wildcard ServiceEntry."""
-    if side == "gateway":
-        return any(service.hostname.startswith("*") for service in services.visible(world, proxy.namespace))
-    return side == "outbound"
 
 
 def _normalization(mesh: MeshConfig) -> Obj:

@@ -163,7 +163,10 @@ class InboundBuilder:
             match["application_protocols"] = list(chain.alpn)
         found: Obj = {"name": name, "filter_chain_match": match}
         if chain.ends_tls:
-            found["transport_socket"] = tls.inbound(self.clusters.secrets, http=chain.http)
+            mesh = self.clusters.mesh
+            found["transport_socket"] = tls.inbound(
+                self.clusters.secrets, mesh.trust_domains, mesh.mesh_mtls, http=chain.http
+            )
         if chain.http:
             found["filters"] = [
                 connection_manager(

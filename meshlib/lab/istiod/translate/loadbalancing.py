@@ -75,8 +75,6 @@ def apply_outlier_detection(cluster: Obj, settings: Mapping[str, Any] | None) ->
     )
     for name, count, enforcing in pairs:
         value = settings.get(name)
-        if value is None and name == "consecutive5xxErrors":
-            value = settings.get("consecutiveErrors")
         if value is not None:
             found[count] = value
             found[enforcing] = 100 if value > 0 else 0

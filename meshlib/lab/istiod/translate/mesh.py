@@ -7,7 +7,7 @@ the last good configuration, which is the caller's business: here it is a proble
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -38,6 +38,11 @@ class MeshConfig:
     normalization: str = "DEFAULT"
     protocol_detection_timeout: str = "0s"
     trust_domain: str = "cluster.local"
+    trust_domain_aliases: tuple[str, ...] = ()
+    mesh_mtls: Mapping[str, Any] = field(default_factory=dict)
+    tls_defaults: Mapping[str, Any] = field(default_factory=dict)
+    tcp_keepalive: Mapping[str, Any] | None = None
+    listener_log: bool = True
     default_config: Mapping[str, Any] = None  # type: ignore[assignment]
     providers: Mapping[str, Mapping[str, Any]] = None  # type: ignore[assignment]
     default_tracing: tuple[str, ...] = ()
@@ -47,6 +52,11 @@ class MeshConfig:
     export_services: tuple[str, ...] = ()
     export_destination_rules: tuple[str, ...] = ()
     unreadable: str = ""
+
+    @property
+    def trust_domains(self) -> tuple[str, ...]:
+        """The mesh's trust domain, then its aliases."""
+        return tuple(dict.fromkeys((self.trust_domain, *self.trust_domain_aliases)))
 
 
 def parse(text: str) -> MeshConfig:
@@ -72,6 +82,11 @@ def parse(text: str) -> MeshConfig:
         normalization=str(_map(found.get("pathNormalization")).get("normalization") or "DEFAULT"),
         protocol_detection_timeout=str(found.get("protocolDetectionTimeout") or "0s"),
         trust_domain=str(found.get("trustDomain") or "cluster.local"),
+        trust_domain_aliases=tuple(sorted({str(name) for name in found.get("trustDomainAliases") or []})),
+        mesh_mtls=_map(found.get("meshMTLS")),
+        tls_defaults=_map(found.get("tlsDefaults")),
+        tcp_keepalive=found.get("tcpKeepalive"),
+        listener_log=found.get("disableEnvoyListenerLog") is not True,
         default_config=_map(found.get("defaultConfig")),
         providers={
             provider["name"]: provider

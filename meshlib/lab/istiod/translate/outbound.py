@@ -63,11 +63,13 @@ def domains(
     full = service.hostname
     variants = [full, *([f"{full}."] if absolute else [])]
     suffix = f".svc.{domain}"
-    if not service.entry and full.endswith(suffix):
+    if full.endswith(suffix):
         short = full.removesuffix(suffix)
-        own = short.partition(".")[0]
-        variants += [f"{own}"] if service.namespace == namespace else []
+        own, _, scope = short.partition(".")
+        variants += [f"{own}"] if scope == namespace else []
         variants += [f"{short}.svc", short]
+    if service.cluster_ip == "None":
+        variants += [f"*.{name}" for name in variants]
     if service.cluster_ip and service.cluster_ip != "None":
         variants.append(service.cluster_ip)
     variants += service.virtual
@@ -157,7 +159,7 @@ class OutboundRoutes:
         self, listed: list[Obj], taken: set[str], visible: list[Service], bound: list[VirtualService]
     ) -> None:
         """Virtual hosts for names that are no service: istiod serves them on port 80."""
-        known = {service.hostname for service in visible}
+        known = {service.hostname for service in visible if service.port(80)}
         for item in bound:
             if item.tcp or item.tls:
                 text = "tcp and tls routes act at gateways only: the embedded lab's sidecars carry HTTP"

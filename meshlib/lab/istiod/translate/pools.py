@@ -32,8 +32,17 @@ def explicit(options: Obj) -> None:
         options["explicit_http_config"] = {"http_protocol_options": {}}
 
 
-def apply_pool(cluster: Obj, options: Obj, pool: Mapping[str, Any], budget: Mapping[str, Any] | None) -> None:
-    """Circuit breakers and connection options; what is not set is unlimited, not Envoy's default."""
+def apply_pool(
+    cluster: Obj,
+    options: Obj,
+    pool: Mapping[str, Any],
+    budget: Mapping[str, Any] | None,
+    keepalive: Mapping[str, Any] | None,
+) -> None:
+    """Circuit breakers and connection options; what is not set is unlimited, not Envoy's default.
+
+    keepalive: the mesh's, where the pool has none of its own
+    """
     http, tcp = pool.get("http") or {}, pool.get("tcp") or {}
     threshold: Obj = {
         "max_connections": tcp.get("maxConnections") or UNLIMITED,
@@ -64,7 +73,8 @@ def apply_pool(cluster: Obj, options: Obj, pool: Mapping[str, Any], budget: Mapp
         h2["connection_keepalive"] = present(
             interval=duration(alive.get("interval")), timeout=duration(alive.get("timeout")) or "20s"
         )
-    if keepalive := tcp.get("tcpKeepalive"):
+    keepalive = keepalive if tcp.get("tcpKeepalive") is None else tcp["tcpKeepalive"]
+    if keepalive is not None:
         cluster["upstream_connection_options"] = {
             "tcp_keepalive": present(
                 keepalive_probes=keepalive.get("probes"),

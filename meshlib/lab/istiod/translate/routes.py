@@ -107,7 +107,7 @@ class RouteBuilder:
             "match": condition,
             "metadata": {
                 "filter_metadata": {
-                    "istio": {"config": config_path("virtual-service", found.namespace, found.name)}
+                    "istio": {"config": config_path(self.row, "virtual-service", found.namespace, found.name)}
                 }
             },
         }
@@ -169,6 +169,7 @@ class RouteBuilder:
                         "cluster": self._cluster(found, destination),
                         "runtime_fraction": {"default_value": percent},
                         "trace_sampled": False,
+                        **({} if self.row.shadow_suffix else {"disable_shadow_host_suffix_append": True}),
                     }
                 )
         return mirrors
@@ -284,9 +285,9 @@ def hash_policy(hashed: Mapping[str, Any]) -> Obj | None:
     return None
 
 
-def config_path(kind: str, namespace: str, name: str) -> str:
+def config_path(row: Minor, kind: str, namespace: str, name: str) -> str:
     """How routes and clusters name the object that they came from; istioctl prints it."""
-    return f"/apis/networking.istio.io/v1alpha3/namespaces/{namespace}/{kind}/{name}"
+    return f"/apis/networking.istio.io/{row.config_version}/namespaces/{namespace}/{kind}/{name}"
 
 
 def default_route(cluster: str, operation: str, row: Minor, mesh_retry: Mapping[str, Any] | None) -> Obj:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from meshlib.lab.istiod.translate.mesh import mesh_config
 from meshlib.lab.istiod.translate.model import Obj
 from meshlib.lab.istiod.translate.world import World
 
@@ -65,6 +66,7 @@ class Service:
     resolution: EDS (endpoints are known), DNS (the name, or `addresses`, is resolved), ANY (whatever the
     client named)
     external: the host is outside the mesh: no automatic mutual TLS
+    round_robin: of the addresses of a name only the first of each answer is used
     addresses: for a ServiceEntry, its own endpoints as given; virtual: the addresses that stand for it
     """
 
@@ -82,6 +84,7 @@ class Service:
     addresses: tuple[Mapping[str, Any], ...] = ()
     accounts: tuple[str, ...] = ()
     virtual: tuple[str, ...] = ()
+    round_robin: bool = False
 
     def port(self, number: int) -> Port | None:
         return next((port for port in self.ports if port.number == number), None)
@@ -108,11 +111,11 @@ def protocol_of(number: int, name: str, transport: str = "TCP", app_protocol: st
     return "TCP" if known == AUTO and number in _SERVER_FIRST else known
 
 
-def export_set(values: list[str] | None) -> frozenset[str]:
-    return frozenset(values) if values else frozenset({"*"})
+def export_set(values: list[str] | None, default: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(values or default or ("*",))
 
 
-def _of_cluster(obj: Obj, domain: str) -> Service:
+def _of_cluster(obj: Obj, domain: str, default: tuple[str, ...]) -> Service:
     meta, spec = obj["metadata"], obj.get("spec", {})
     exported = meta.get("annotations", {}).get("networking.istio.io/exportTo", "")
     ports = tuple(
@@ -138,12 +141,12 @@ def _of_cluster(obj: Obj, domain: str) -> Service:
         external=bool(external_name),
         selector=spec.get("selector") or {},
         cluster_ip=spec.get("clusterIP", ""),
-        export_to=export_set([part.strip() for part in exported.split(",") if part.strip()]),
+        export_to=export_set([part.strip() for part in exported.split(",") if part.strip()], default),
         addresses=({"address": external_name},) if external_name else (),
     )
 
 
-def _of_entry(obj: Obj) -> list[Service]:
+def _of_entry(obj: Obj, default: tuple[str, ...]) -> list[Service]:
     meta, spec = obj["metadata"], obj.get("spec", {})
     resolution = {"STATIC": "EDS", "DNS": "DNS", "DNS_ROUND_ROBIN": "DNS"}.get(
         spec.get("resolution", "NONE"), "ANY"
@@ -168,9 +171,10 @@ def _of_entry(obj: Obj) -> list[Service]:
             external=spec.get("location", "MESH_EXTERNAL") == "MESH_EXTERNAL",
             entry=True,
             selector=(spec.get("workloadSelector") or {}).get("labels") or {},
-            export_to=export_set(spec.get("exportTo")),
+            export_to=export_set(spec.get("exportTo"), default),
             addresses=tuple(spec.get("endpoints", [])),
             accounts=tuple(spec.get("subjectAltNames", [])),
+            round_robin=spec.get("resolution") == "DNS_ROUND_ROBIN",
             virtual=tuple(text for text in spec.get("addresses", []) if "/" not in text),
         )
         for hostname in spec.get("hosts", [])
@@ -181,12 +185,13 @@ def services(world: World) -> list[Service]:
     """All services, oldest first."""
 
     def build() -> list[Service]:
-        found = [_of_cluster(obj, world.domain) for obj in world.all("Service")]
+        default = mesh_config(world).export_services
+        found = [_of_cluster(obj, world.domain, default) for obj in world.all("Service")]
         for obj in world.all("ServiceEntry"):
-            found += _of_entry(obj)
+            found += _of_entry(obj, default)
         return sorted(found, key=lambda service: (service.created, f"{service.name}.{service.namespace}"))
 
-    return world.memo("services", ("Service", "ServiceEntry"), build)
+    return world.memo("services", ("Service", "ServiceEntry", "ConfigMap"), build)
 
 
 def by_hostname(world: World) -> dict[str, list[Service]]:
@@ -196,7 +201,7 @@ def by_hostname(world: World) -> dict[str, list[Service]]:
             index.setdefault(service.hostname, []).append(service)
         return index
 
-    return world.memo("services by hostname", ("Service", "ServiceEntry"), build)
+    return world.memo("services by hostname", ("Service", "ServiceEntry", "ConfigMap"), build)
 
 
 def lookup(world: World, hostname: str, prefer: str, viewer: str) -> Service | None:
@@ -205,7 +210,7 @@ def lookup(world: World, hostname: str, prefer: str, viewer: str) -> Service | N
     """
     seen = [service for service in by_hostname(world).get(hostname, []) if service.visible_in(viewer)]
     for wanted in (prefer, viewer):
-        for service in seen:
+        for service in sorted(seen, key=lambda found: found.entry):
             if service.namespace == wanted:
                 return service
     return seen[0] if seen else None
@@ -220,8 +225,11 @@ def visible(world: World, namespace: str) -> list[Service]:
             if not service.visible_in(namespace):
                 continue
             kept = chosen.get(service.hostname)
-            if kept is None or (kept.namespace != namespace and service.namespace == namespace):
+            nearer = kept is None or (kept.namespace != namespace and service.namespace == namespace)
+            # Of one namespace's, the cluster's own Service comes before a ServiceEntry.
+            truer = kept is not None and kept.namespace == service.namespace and kept.entry > service.entry
+            if nearer or truer:
                 chosen[service.hostname] = service
         return list(chosen.values())
 
-    return world.memo(("visible services", namespace), ("Service", "ServiceEntry"), build)
+    return world.memo(("visible services", namespace), ("Service", "ServiceEntry", "ConfigMap"), build)

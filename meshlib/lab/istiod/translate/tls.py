@@ -8,7 +8,7 @@ Certificates come over file SDS; the names are istiod's (`default`, `ROOTCA`,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from meshlib.lab.istiod.translate.model import Obj, SecretReference, present, typed
@@ -28,6 +28,29 @@ MTLS_HTTP_ALPN = ["istio-http/1.0", "istio-http/1.1", "istio-h2"]
 MTLS_TCP_ALPN = ["istio-peer-exchange", "istio"]
 ALL_MTLS_ALPN = ["istio", "istio-peer-exchange", *MTLS_HTTP_ALPN]
 _PROTOCOLS = {"TLSV1_0": "TLSv1_0", "TLSV1_1": "TLSv1_1", "TLSV1_2": "TLSv1_2", "TLSV1_3": "TLSv1_3"}
+
+
+#: What istiod lets through of a Gateway's cipher suites: Envoy takes no listener with an unknown one.
+_KNOWN = frozenset(
+    [
+        *CIPHERS,
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+        "ECDHE-RSA-CHACHA20-POLY1305",
+        "ECDHE-ECDSA-AES128-SHA",
+        "ECDHE-RSA-AES128-SHA",
+        "ECDHE-ECDSA-AES256-SHA",
+        "ECDHE-RSA-AES256-SHA",
+        "AES128-SHA",
+        "AES256-SHA",
+        "DES-CBC3-SHA",
+    ]
+)
+
+
+def _least(settings: Mapping[str, Any]) -> str | None:
+    """The mesh's least version: 1.2 or 1.3, None where it says nothing."""
+    named = settings.get("minProtocolVersion", "TLS_AUTO")
+    return None if named == "TLS_AUTO" else "TLSv1_3" if named == "TLSV1_3" else "TLSv1_2"
 
 
 class Secrets:
@@ -97,8 +120,11 @@ def _combined(root: Obj, names: list[str], **also: Any) -> Obj:
     }
 
 
-def server(settings: Mapping[str, Any], secrets: Secrets, *, tcp: bool) -> Obj:
-    """The context of a Gateway server that ends TLS; `tcp` where what comes out is not HTTP."""
+def server(settings: Mapping[str, Any], secrets: Secrets, defaults: Mapping[str, Any], *, tcp: bool) -> Obj:
+    """The context of a Gateway server that ends TLS; `tcp` where what comes out is not HTTP.
+
+    defaults: `tlsDefaults` of the mesh
+    """
     mode = settings.get("mode", "PASSTHROUGH")
     mutual = mode in ("MUTUAL", "ISTIO_MUTUAL")
     validates = mutual or mode == "OPTIONAL_MUTUAL"
@@ -116,10 +142,13 @@ def server(settings: Mapping[str, Any], secrets: Secrets, *, tcp: bool) -> Obj:
         if validates:
             common |= _combined(secrets.files(settings.get("caCertificates", "")), names)
     if mode in ("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"):
+        chosen = [name for name in dict.fromkeys(settings.get("cipherSuites") or []) if name in _KNOWN]
+        least = _PROTOCOLS.get(settings.get("minProtocolVersion", ""))
         parameters = present(
-            tls_minimum_protocol_version=_PROTOCOLS.get(settings.get("minProtocolVersion", "")),
+            tls_minimum_protocol_version=least or _least(defaults),
             tls_maximum_protocol_version=_PROTOCOLS.get(settings.get("maxProtocolVersion", "")),
-            cipher_suites=list(dict.fromkeys(settings.get("cipherSuites") or [])) or None,
+            cipher_suites=chosen or defaults.get("cipherSuites") or None,
+            ecdh_curves=defaults.get("ecdhCurves") or None,
         )
         if parameters:
             common["tls_params"] = parameters
@@ -142,20 +171,29 @@ def _credentials(settings: Mapping[str, Any], secrets: Secrets, names: list[str]
     return common
 
 
-def inbound(secrets: Secrets, *, http: bool) -> Obj:
-    """What a sidecar demands of clients of the mesh: a certificate of the mesh's CA, whatever the name."""
+def inbound(
+    secrets: Secrets, trust_domains: Sequence[str], settings: Mapping[str, Any], *, http: bool
+) -> Obj:
+    """What a sidecar demands of clients of the mesh: a certificate of the mesh's CA for a name in one of
+    its trust domains.
+
+    settings: `meshMTLS` of the mesh
+    """
+    combined = _combined(secrets.root(), [])
+    context = combined["combined_validation_context"]["default_validation_context"]
+    context["match_subject_alt_names"] = [{"prefix": f"spiffe://{name}/"} for name in trust_domains]
     alpn = ["h2", "http/1.1"] if http else ["istio-peer-exchange", "h2", "http/1.1"]
     return downstream(
         {
             "common_tls_context": {
                 "alpn_protocols": alpn,
                 "tls_params": {
-                    "tls_minimum_protocol_version": "TLSv1_2",
+                    "tls_minimum_protocol_version": _least(settings) or "TLSv1_2",
                     "tls_maximum_protocol_version": "TLSv1_3",
-                    "cipher_suites": CIPHERS,
+                    "cipher_suites": settings.get("cipherSuites") or CIPHERS,
                 },
                 "tls_certificate_sds_secret_configs": [secrets.workload()],
-                **_combined(secrets.root(), []),
+                **combined,
             },
             "require_client_certificate": True,
         }
@@ -190,7 +228,12 @@ def mesh_client(secrets: Secrets, sni: str, accounts: list[str], *, http: bool, 
 
 
 def origination(
-    settings: Mapping[str, Any], secrets: Secrets, *, http2: bool, names: list[str]
+    settings: Mapping[str, Any],
+    secrets: Secrets,
+    *,
+    http2: bool,
+    names: list[str],
+    defaults: Mapping[str, Any],
 ) -> Obj | None:
     """The context for a DestinationRule's SIMPLE or MUTUAL; None where it may not be honoured here."""
     mutual = settings["mode"] == "MUTUAL"
@@ -198,6 +241,9 @@ def origination(
     common: Obj = {
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"}
     }
+    common["tls_params"] |= present(
+        cipher_suites=defaults.get("cipherSuites") or None, ecdh_curves=defaults.get("ecdhCurves") or None
+    )
     if http2:
         common["alpn_protocols"] = ["h2"]
     unchecked = settings.get("insecureSkipVerify") is True

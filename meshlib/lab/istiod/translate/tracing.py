@@ -16,6 +16,8 @@ from meshlib.lab.istiod.translate.model import Obj, Problem, Proxy, describe, pr
 from meshlib.lab.istiod.translate.telemetry import Side
 from meshlib.lab.istiod.translate.world import World
 
+#: What pilot-agent calls the cluster where nobody names it.
+CLUSTER_ID = "Kubernetes"
 _RBAC = "envoy.filters.http.rbac"
 _DRY_RUN = (
     ("istio.authorization.dry_run.allow_policy.name", "istio_dry_run_allow_shadow_effective_policy_id"),
@@ -134,6 +136,7 @@ def _tracing(world: World, proxy: Proxy, config: Mapping[str, Any], sampling: fl
     service = {
         "istio.canonical_revision": labels.get("service.istio.io/canonical-revision", "latest"),
         "istio.canonical_service": labels.get("service.istio.io/canonical-name", "unknown"),
+        **({"istio.cluster_id": CLUSTER_ID} if minor(proxy.minor).cluster_tag else {}),
         "istio.mesh_id": mesh_config(world).trust_domain,
         "istio.namespace": proxy.namespace,
     }
