@@ -9,12 +9,18 @@ from __future__ import annotations
 import difflib
 import html
 import os
+import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+_ROW = re.compile(r"<tr[^>]*>(.*?</tr>)", re.S)
 
 
 class Shown:
@@ -37,10 +43,11 @@ def frame(rows: Iterable[Sequence[object]], *columns: str) -> pd.DataFrame:
 
 
 def table(frame: pd.DataFrame, name: str = "", *, caption: str = "", index: bool = False) -> Shown:
-    """A DataFrame as an accessible table (caption, column headers with scope); with a `name` it is kept as
-    CSV too."""
+    """A DataFrame as an accessible table (caption, headers with scope, numbers on the right); with a `name`
+    it is kept as CSV too, and the name in words is the caption where none is given."""
     if name:
         _keep(frame, name, index=index)
+        caption = caption or name.replace("-", " ").capitalize()
     return Shown(_markup(frame, caption, index=index), f"{caption}\n{frame.to_string(index=index)}".strip())
 
 
@@ -104,14 +111,42 @@ def _masked(obj: object) -> object:
 
 
 def _markup(frame: pd.DataFrame, caption: str, *, index: bool = False) -> str:
-    body = frame.to_html(
-        index=index, border=0, escape=True, na_rep="", max_cols=None, max_rows=400, justify="left"
+    own: dict[Any, Callable[[object], str]] = {
+        name: _lines for name, column in frame.items() if column.map(_has_lines).any()
+    }
+    body = frame.to_html(index=index, border=0, na_rep="", max_rows=400, formatters=own)
+    sides = ["left"] * (frame.index.nlevels if index else 0)
+    numbers = [is_numeric_dtype(kind) and not is_bool_dtype(kind) for kind in frame.dtypes]
+    sides += ["right" if number else "left" for number in numbers]
+    head, tag, rows = body.partition("</thead>")
+    body = "".join(
+        _ROW.sub(partial(_aligned, scope, sides), part)
+        for scope, part in (("col", head), ("row", tag + rows))
     )
-    body = body.replace("<th>", '<th scope="col">')
-    body = body.replace("<td>", '<td style="text-align: left">')
     if caption:
         body = body.replace("<thead>", f"<caption>{html.escape(caption)}</caption><thead>", 1)
     return body
+
+
+def _has_lines(value: object) -> bool:
+    return isinstance(value, str) and "\n" in value
+
+
+def _lines(value: object) -> str:
+    """Keeps line breaks, where pandas would write a backslash and an n."""
+    return str(value)
+
+
+def _aligned(scope: str, sides: list[str], row: re.Match[str]) -> str:
+    """A table row whose cells say on which side they stand; JupyterLab would put them all on the right."""
+    side = iter(sides)
+
+    def cell(match: re.Match[str]) -> str:
+        tag, text = match.groups()
+        own = f' scope="{scope}"' if tag == "th" else ""
+        return f'<{tag}{own} style="text-align: {next(side, "left")}">' + text.strip().replace("\n", "<br>")
+
+    return "<tr>" + re.sub(r"<(t[dh])>([^<]*)", cell, row[1])
 
 
 def _keep(frame: pd.DataFrame, name: str, *, index: bool) -> None:

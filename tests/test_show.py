@@ -9,9 +9,27 @@ def test_tables_are_escaped_and_have_scopes() -> None:
     shown = show.table(pd.DataFrame({"Name": ["<b>"]}), caption="Pods")
     markup = shown._repr_html_()
     assert "&lt;b&gt;" in markup
-    assert '<th scope="col">Name</th>' in markup
+    assert '<th scope="col" style="text-align: left">Name</th>' in markup
     assert "<caption>Pods</caption>" in markup
     assert "<b>" in repr(shown)
+
+
+def test_a_text_of_two_lines_is_two_lines_and_a_quoted_break_stays_quoted() -> None:
+    frame = pd.DataFrame({"Warnings": ["one <\ntwo", None], "Body": [r"'ok\n'", "ok\n"]})
+    markup = show.table(frame)._repr_html_()
+    assert "one &lt;<br>two" in markup
+    assert r"'ok\n'" in markup
+    assert ">ok</td>" in markup
+
+
+def test_numbers_stand_on_the_right_and_rows_have_headers() -> None:
+    frame = pd.DataFrame({"Way": ["a"], "Failed": [0], "Good": [True]}, index=["first"])
+    markup = show.table(frame, "gateway-overhead", index=True)._repr_html_()
+    assert '<th scope="col" style="text-align: right">Failed</th>' in markup
+    assert '<th scope="row" style="text-align: left">first</th>' in markup
+    assert '<td style="text-align: right">0</td>' in markup
+    assert '<td style="text-align: left">True</td>' in markup
+    assert "<caption>Gateway overhead</caption>" in markup
 
 
 def test_secrets_are_masked() -> None:

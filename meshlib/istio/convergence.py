@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from meshlib import wait
 from meshlib.istio.site import Site
@@ -14,13 +14,16 @@ from meshlib.probe import Evidence
 STREAK = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Convergence:
     """When the answer first was as wanted (`ms` after the change was accepted), after how many tries."""
 
     ms: float
     tries: int
-    evidence: Evidence = field(repr=False)
+    evidence: Evidence
+
+    def __repr__(self) -> str:
+        return f"live after {self.ms:.0f} ms, seen by request {self.tries}"
 
 
 def until_status(

@@ -23,6 +23,8 @@ _HEADING = re.compile(
     r'<h([23]) id="([^"]*)">(.*?)<a class="anchor-link" href="([^"]*)">[^<]*</a></h\1>', re.S
 )
 _ANY_ANCHOR = re.compile(r'<a class="anchor-link" href="([^"]*)">[^<]*</a>')
+_UNNAMED = re.compile(r"(<table\b[^>]*>\s*)(<thead\b|<tbody\b|<tr\b)", re.I)
+_MARKDOWN_TABLE = re.compile(r"<table>.*?</table>", re.S)  # the tables of pandas have a class
 _DEAF_PRE = re.compile(r"<pre(?![^>]*tabindex)")
 _BANNERS = {"papermill-error-cell-tag", "papermill-error-cell-description"}
 
@@ -130,13 +132,28 @@ def _describe(output: Any, cell: Any, heading: str) -> None:
     output.metadata["meshlib_alt"] = own or cell.metadata.get("alt") or where
     if "text/html" in output.data:  # the same table as text helps nobody here
         output.data.pop("text/plain", None)
-        output.data["text/html"] = _without_network(str(output.data["text/html"]))
+        output.data["text/html"] = _named(_without_network(str(output.data["text/html"])), heading)
 
 
 def _without_network(markup: str) -> str:
-    """Drops scripts and anything that a browser would fetch; what a notebook displays needs neither."""
-    markup = re.sub(r"<script\b.*?</script>", "", markup, flags=re.S | re.I)
+    """Drops scripts and anything that a browser would fetch; what a notebook displays needs neither.
+
+    A style sheet would change the whole page, as the one does that pandas puts before each table.
+    """
+    markup = re.sub(r"<(script|style)\b.*?</\1>", "", markup, flags=re.S | re.I)
     return re.sub(r"<(link|iframe)\b[^>]*>", "", markup, flags=re.I)
+
+
+def _named(markup: str, heading: str) -> str:
+    """Gives a table without a caption one for screen readers: the section that it stands in."""
+    words = html.escape(re.sub(r"[`*]", "", heading) or "Table")
+    caption = f'<caption class="unseen">{words}</caption>'
+    return _UNNAMED.sub(lambda found: f"{found[1]}{caption}{found[2]}", markup)
+
+
+def _scrolling(table: re.Match[str]) -> str:
+    """A table of the prose, which may be wider than a narrow screen."""
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="table">{_named(table[0], "")}</div>'
 
 
 def _contents(body: str) -> str:
@@ -148,5 +165,6 @@ def _contents(body: str) -> str:
         label = f"Link to {titles.get(match[1], 'this section')}"
         return f'<a class="anchor-link" href="{match[1]}" aria-label="{label}">#</a>'
 
+    body = _MARKDOWN_TABLE.sub(_scrolling, body)
     body = _DEAF_PRE.sub('<pre tabindex="0"', body)  # what scrolls must be reachable by keyboard
     return _ANY_ANCHOR.sub(anchor, body).replace(TOC, listed)

@@ -11,6 +11,7 @@ import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+RAW = "pd.DataFrame({'A': ['a'], 'B': [1]}, index=['x'])"
 FIGURE = "from matplotlib import pyplot as plt\nplt.plot([1, 3, 2])\nNone"
 TABLES = (
     "import pandas as pd\nfrom meshlib import checkpoint, show\n"
@@ -35,9 +36,16 @@ def browser() -> Iterator[Any]:
 def pages(bench: Any) -> list[Path]:
     """Every page of a good run and a bad one."""
     shown = bench.notebook(
-        TABLES, "print('\\x1b[31mred\\x1b[0m')", FIGURE, METRICS, CHECKS.format(200), "show.commands('ls')"
+        TABLES,
+        RAW,
+        "print('\\x1b[31mred\\x1b[0m')",
+        FIGURE,
+        METRICS,
+        CHECKS.format(200),
+        "show.commands('ls')",
     )
     shown.cells[0].source += "\n\n## First part\n\n### A detail\n\n[elsewhere](https://example.org)"
+    shown.cells[0].source += f"\n\n| you see | it is |\n|---|---|\n| {'wide' * 30} | 1 |\n"
     bench.put("00_shown.ipynb", shown)
     assert bench.run(html=True).code == 0
     bad = bench.notebook(TABLES, "import sys\nprint('x', file=sys.stderr)", CHECKS.format(404))
@@ -60,6 +68,17 @@ def test_every_page_in_a_browser_without_a_network(browser: Any, pages: list[Pat
             look(context, path, axe, f"{path.name} at {width} px, {scheme}")
         context.close()
     buttons(browser, pages)
+    raw_table(browser, next(path for path in pages if path.name == "00_shown.html"))
+
+
+def raw_table(browser: Any, path: Path) -> None:
+    """The style sheet that pandas puts before a DataFrame does not reach the page."""
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    heads = "[...document.querySelectorAll('thead th')].map(h => getComputedStyle(h).textAlign)"
+    assert "left" in page.evaluate(heads)
+    assert page.locator("main style").count() == 0
+    page.close()
 
 
 def look(context: Any, path: Path, axe: Any, where: str) -> None:
@@ -75,6 +94,7 @@ def look(context: Any, path: Path, axe: Any, where: str) -> None:
     assert said == [], where
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wide <= 0, f"{where}: {wide} px too wide"
+    assert page.evaluate("[...document.querySelectorAll('table')].every(t => t.caption?.textContent)"), where
     assert page.evaluate("[...document.images].every(i => i.alt && i.naturalWidth > 0)"), where
     found = axe.run(page).response["violations"]
     serious = [
