@@ -180,7 +180,11 @@ class Endpoints(Controller):
 
     async def reconcile(self, key: Key) -> None:
         service = self.find("services", key)
-        if service is None or deleting(service) or not service["spec"].get("selector"):
+        if service is None:  # slices have their Service as owner, Endpoints have none
+            if self.find("endpoints", key) is not None:
+                await self.registry.delete("endpoints", *key)
+            return
+        if deleting(service) or not service["spec"].get("selector"):
             return
         if service["spec"].get("type") == "ExternalName":
             return
