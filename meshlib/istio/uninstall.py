@@ -51,7 +51,13 @@ def by_tool(cluster: Cluster, cfg: Config) -> str:
     method = notes.get(INSTALLED_BY, "")
     if not method:
         return "no tool was used by this project"
-    tools.run(plan(cluster, cfg, method, tools.istioctl(cfg) if method == "istioctl" else "helm"))
+    others = [
+        each
+        for each in cluster.list("deployments.apps", labels="app=istiod")
+        if each["metadata"]["namespace"] != cfg.istio_namespace
+    ]
+    program = tools.istioctl(cfg) if method == "istioctl" else "helm"
+    tools.run(plan(cluster, cfg, method, program, alone=not others))
     _root_certificates(cluster, cfg)
     if NAMESPACE_MADE in notes:
         cluster.delete("namespaces", cfg.istio_namespace)
@@ -61,11 +67,15 @@ def by_tool(cluster: Cluster, cfg: Config) -> str:
     return f"uninstalled with {method}"
 
 
-def plan(cluster: Cluster, cfg: Config, method: str, program: str) -> list[list[str]]:
-    """The commands that undo `method`, as argument lists."""
+def plan(cluster: Cluster, cfg: Config, method: str, program: str, *, alone: bool) -> list[list[str]]:
+    """The commands that undo `method`, as argument lists.
+
+    `istioctl uninstall --purge` takes every Istio of the cluster along, so it is for ours `alone` only.
+    """
     if method == "istioctl":
         where = ["--kubeconfig", str(cluster.kubeconfig), "--context", cluster.context]
-        return [[program, "uninstall", "--purge", "--skip-confirmation", *where]]
+        what = ["--purge"] if alone else ["--revision", "default", "--istioNamespace", cfg.istio_namespace]
+        return [[program, "uninstall", *what, "--skip-confirmation", *where]]
     where = ["--kubeconfig", str(cluster.kubeconfig), "--kube-context", cluster.context]
     releases = ("istio-egressgateway", "istio-ingressgateway", "istiod", "istio-base")
     return [

@@ -83,6 +83,15 @@ def test_another_version_replaces_ours_only_when_asked(unnoted: Any, helm: Path)
     assert helm.exists()
 
 
+@pytest.mark.parametrize(("alone", "scope"), [(True, ["--purge"]), (False, ["--revision", "default"])])
+def test_istioctl_takes_only_ours_along_where_there_is_another(
+    api: Any, alone: bool, scope: list[str]
+) -> None:
+    (command,) = uninstall.plan(api.admin, api.config(), "istioctl", "istioctl", alone=alone)
+    assert [word for word in command if word in ("--purge", "--revision", "default")] == scope
+    assert command[-1] == "meshlib-lab"
+
+
 def test_uninstalling_takes_the_note_away_and_keeps_a_namespace_that_was_there(
     unnoted: Any, helm: Path
 ) -> None:
