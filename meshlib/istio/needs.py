@@ -307,15 +307,18 @@ def of_steps(steps: Iterable[str], method: str) -> Iterator[tuple[str, str, str]
             yield "list", resource, place
 
 
-def rights(cfg: Config, steps: Sequence[str] = (), method: str = "") -> list[Right]:
+def rights(cfg: Config, steps: Sequence[str] = (), method: str = "", *, kept: bool = False) -> list[Right]:
     """(verb, resource, namespace or "") for the steps (none: all) of a run, each once, in order.
 
-    `method` is how Istio gets in (`install.choose`); empty means that it is there.  A read-only run asks for
+    `method` is how Istio gets in (`install.choose`); empty means that it is there.  `kept`: the workload's
+    namespace is there and stays, so that none is made or deleted.  A read-only run asks for
     nothing but get and list, and never for Secrets or a way into a pod.
     """
     names = {"-": "", "app": cfg.namespace, "istio": cfg.istio_namespace}
     chosen = [each for each in steps_of(method) if not steps or each in steps]
     found = {(verb, resource, names[place]) for verb, resource, place in of_steps(chosen, method)}
+    if kept:
+        found -= {("create", "namespaces", ""), ("delete", "namespaces", "")}
     if cfg.read_only:
         found = {each for each in found if each[0] in ("get", "list") and each[1] not in NOT_BY_READERS}
     return sorted(found, key=lambda each: (each[2], each[1], each[0]))

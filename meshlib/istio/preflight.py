@@ -16,7 +16,7 @@ from meshlib.errors import ClusterError, MeshlibError, PreflightError
 from meshlib.istio import findings, ingress, install, manifest, needs
 from meshlib.istio.findings import FAIL, LATER, OK, WARN, Obj, Row
 from meshlib.kube import guard
-from meshlib.kube.apply import MANAGER, is_ours, ours
+from meshlib.kube.apply import KEEP, MANAGER, is_ours, ours
 from meshlib.kube.client import Cluster
 from meshlib.kube.requests import permitted
 from meshlib.parameters import Config
@@ -119,15 +119,17 @@ def rights(cluster: Cluster, cfg: Config) -> pd.DataFrame:
     The runner names its steps in `MESHLIB_STEPS`; without it the rights of all notebooks are asked for.
     """
     steps = [each for each in os.environ.get("MESHLIB_STEPS", "").split(",") if each]
+    method, kept = "", False
     try:
+        space = cluster.find("namespaces", cfg.namespace) or {"metadata": {}}
+        kept = KEEP in (space["metadata"].get("annotations") or {})
         method, _ = install.choose(cluster, cfg)
     except PreflightError:  # the row about Istio says it
         method = ""
     except ClusterError as error:
         if error.status != 403:
             raise
-        method = ""
-    wanted = needs.rights(cfg, steps, method)
+    wanted = needs.rights(cfg, steps, method, kept=kept)
     return guard.may(cluster, wanted).assign(Needed=[not needs.optional(each, cfg) for each in wanted])
 
 

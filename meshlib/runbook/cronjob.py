@@ -76,8 +76,9 @@ def objects(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _rights(plan: Plan) -> list[Right]:
-    """The rights of every notebook, or only those of the observing ones; Istio is there already."""
-    return rights(plan.config, OBSERVERS if plan.config.read_only else ())
+    """The rights of every notebook, or only those of the observing ones; Istio is there already, and so is
+    the workload's namespace."""
+    return rights(plan.config, OBSERVERS if plan.config.read_only else (), kept=True)
 
 
 def _role(kind: str, name: str, namespace: str | None, rules: list[dict[str, Any]]) -> dict[str, Any]:
