@@ -17,6 +17,11 @@ from typing import Any
 import psutil
 import pytest
 
+from meshlib import parameters
+from meshlib.istio import needs
+from meshlib.kube import journal
+from meshlib.kube.requests import REVIEWS
+
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 300
 PUBLISHED = ("00", "01", "02", "03", "04", "05")
@@ -53,9 +58,13 @@ class Runs:
         run.wait(30)
 
     def completed(self, *steps: str) -> None:
-        """Run `steps` to the end, which must be good."""
+        """Run `steps` to the end, which must be good, and look what it asked for."""
         self.gate.open()
         assert self._start(steps).wait(LIMIT_S) == 0, self.printed()
+        asked = {call for _, call in journal.read(self.folder / "out" / "latest")}
+        table = set(needs.rights(parameters.complete({}), method="manifest"))
+        known = [{(call.verb, call.resource, place) for place in (call.namespace, "")} for call in asked]
+        assert [ways for ways in known if not ways & table and next(iter(ways))[1] not in REVIEWS] == []
 
     def printed(self) -> str:
         return (self.folder / "printed").read_text()
