@@ -101,7 +101,8 @@ def main() -> int:
         wanted = settings(sys.argv[1:], os.environ)
         with tempfile.TemporaryDirectory(prefix="tracestore-") as spare:
             folder = wanted.folder or Path(spare)
-            store = Store(folder, max_spans=wanted.max_spans, max_bytes=wanted.max_bytes)
+            bounds = (wanted.max_spans, wanted.max_bytes, wanted.max_traces)
+            store = Store(folder, max_spans=bounds[0], max_bytes=bounds[1], max_traces=bounds[2])
             gc.freeze()
             gc.set_threshold(*COLLECT_AFTER)
             LOG.info("%d spans in %s", store.spans, store.path)

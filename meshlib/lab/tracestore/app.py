@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
-from meshlib.lab.tracestore import jaeger, page, query, search, v3
+from meshlib.lab.tracestore import jaeger, page, query, search, summaries, v3
 from meshlib.lab.tracestore.model import BadSpan
 from meshlib.lab.tracestore.store import Store
 
@@ -39,6 +39,7 @@ def query_app(store: Store, base_path: str = "") -> Starlette:
         Route("/api/v3/operations", newer.operations),
         Route("/api/v3/traces", newer.traces),
         Route("/api/v3/traces/{trace_id}", newer.trace),
+        Route("/api/v3/trace-summaries", newer.summaries),
         Route("/search", _Page(store, base).show),
     ]
 
@@ -147,6 +148,14 @@ class V3:
         except query.BadQuery as error:
             return _answer(v3.error(400, str(error)), 400)
         return await self._found(lambda: search.find(self._store, wanted))
+
+    async def summaries(self, request: Request) -> Response:
+        try:
+            wanted = v3.search(_params(request))
+        except query.BadQuery as error:
+            return _answer(v3.error(400, str(error)), 400)
+        found = await run_in_threadpool(search.find, self._store, wanted)
+        return _answer(await run_in_threadpool(summaries.summaries_json, found, self._store.texts))
 
     async def trace(self, request: Request) -> Response:
         return await self._found(lambda: search.by_id(self._store, [request.path_params["trace_id"]]))

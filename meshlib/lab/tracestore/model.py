@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from math import isfinite
 from typing import TypeAlias
 
 import msgspec
@@ -71,8 +72,13 @@ def tag_json(key: str, value: Value) -> str:
     if isinstance(value, int):
         return f'{{"key":{quote(key)},"type":"int64","value":{value}}}'
     if isinstance(value, float):
-        return f'{{"key":{quote(key)},"type":"float64","value":{json.dumps(value)}}}'
+        # JSON has no such numbers; OTLP writes them as text
+        number = json.dumps(value) if isfinite(value) else quote(_NOT_FINITE[str(value)])
+        return f'{{"key":{quote(key)},"type":"float64","value":{number}}}'
     return f'{{"key":{quote(key)},"type":"binary","value":{msgspec.json.encode(value).decode()}}}'
+
+
+_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 @lru_cache(1024)

@@ -111,7 +111,7 @@ def from_json(body: bytes) -> list[Span]:
         return _spans(request)
     except BadSpan:
         raise
-    except ValueError as error:  # also a number that is none
+    except (ValueError, RecursionError) as error:  # also a number that is none
         raise BadSpan(f"the body is not an OTLP ExportTraceServiceRequest: {error}") from error
 
 
@@ -212,6 +212,8 @@ def _made(
         raise BadSpan(f"span id {span_id.hex()!r} is not 8 bytes other than zeros")
     if not (0 <= start_ns < 2**64 and 0 <= end_ns < 2**64):
         raise BadSpan(f"span {span_id.hex()} has times outside of 64 bits")
+    if not all(0 <= at_ns < 2**64 for at_ns, _, _ in events):
+        raise BadSpan(f"span {span_id.hex()} has events at times outside of 64 bits")
     trace_id = _short(trace_id)
     kind_name = KINDS[kind] if 0 <= kind < len(KINDS) else ""
     for key, text in zip(("otel.scope.name", "otel.scope.version", "w3c.tracestate"), scope, strict=True):
@@ -280,13 +282,20 @@ def _plain(value: _Any) -> Value:
     if value.bool_value is not None:
         return value.bool_value
     if value.int_value is not None:
-        return int(value.int_value)
+        return _int64(value.int_value)
     if value.double_value is not None:
         return float(value.double_value)
     if value.bytes_value is not None:
-        return base64.b64decode(value.bytes_value)
+        return base64.b64decode(value.bytes_value, validate=True)
     nested = _nested(value)
     return "" if nested is None else json.dumps(nested, separators=(",", ":"))
+
+
+def _int64(number: Number) -> int:
+    value = int(number)
+    if not -(2**63) <= value < 2**63:
+        raise BadSpan(f"attribute value {value} is outside of 64 bits")
+    return value
 
 
 def _nested(value: _Any) -> Any:

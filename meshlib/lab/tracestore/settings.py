@@ -35,13 +35,16 @@ class Settings:
     folder: Path | None  # None: a temporary one, gone with the process
     max_spans: int
     max_bytes: int
+    max_traces: int  # 0: any number
 
 
 def settings(argv: Sequence[str], env: Mapping[str, str]) -> Settings:
     """Read POD_IP, MESHLIB_PORTS, MESHLIB_DATA, MESHLIB_MAX_SPANS, MESHLIB_MAX_BYTES and what Jaeger reads:
-    QUERY_BASE_PATH and `--config FILE`.
+    QUERY_BASE_PATH, SPAN_STORAGE_TYPE, MEMORY_MAX_TRACES and `--config FILE`.
 
-    Raises `LabError` for an argument that is not known or a value that cannot be used.
+    MEMORY_MAX_TRACES bounds the storage type `memory` only, which is all-in-one's own when none is named: as
+    in Jaeger, where the addon of Istio names `badger` and sets the variable in vain.  Raises `LabError`
+    for an argument that is not known or a value that cannot be used.
     """
     parser = argparse.ArgumentParser("tracestore", exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path)
@@ -66,7 +69,17 @@ def settings(argv: Sequence[str], env: Mapping[str, str]) -> Settings:
         folder=Path(folder) if folder else None,
         max_spans=int(env.get("MESHLIB_MAX_SPANS", MAX_SPANS)),
         max_bytes=int(env.get("MESHLIB_MAX_BYTES", MAX_BYTES)),
+        max_traces=_max_traces(env),
     )
+
+
+def _max_traces(env: Mapping[str, str]) -> int:
+    text = env.get("MEMORY_MAX_TRACES") or "0"
+    if env.get("SPAN_STORAGE_TYPE", "memory") != "memory":
+        return 0
+    if not text.isdigit():
+        raise LabError(f"invalid MEMORY_MAX_TRACES: {text!r} is not a whole number")
+    return int(text)
 
 
 def mounted(path: Path, env: Mapping[str, str]) -> Path:

@@ -12,6 +12,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -48,13 +49,19 @@ def tag_hash(key: str, text: str) -> int:
 
 
 class Store:
-    """The spans of one folder. `max_spans` and `max_bytes` bound it; the oldest arrivals go first."""
+    """The spans of one folder.
 
-    def __init__(self, folder: Path, *, max_spans: int = 2_000_000, max_bytes: int = 2**31) -> None:
+    `max_spans`, `max_bytes` and, unless it is 0, `max_traces` bound it; the oldest arrivals go first.
+    """
+
+    def __init__(
+        self, folder: Path, *, max_spans: int = 2_000_000, max_bytes: int = 2**31, max_traces: int = 0
+    ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = folder / "traces.db"
         self.max_spans = max_spans
         self.max_bytes = max_bytes
+        self.max_traces = max_traces
         self._commits = 0
         self._too_big = False
         self._write = _open(self.path)
@@ -80,11 +87,13 @@ class Store:
         self._tagsets: dict[Shared, int] = {}
         self._values: dict[str, set[int]] = {}
         self._last_id: int = rows("SELECT coalesce(max(id), 0) FROM span").fetchone()[0]
+        by_age = "SELECT trace FROM span GROUP BY trace ORDER BY min(id)"
+        self._traces = dict.fromkeys(trace for (trace,) in rows(by_age)) if self.max_traces else {}
         self._first_id: int = rows("SELECT coalesce(min(id), 1) FROM span").fetchone()[0]
 
     @property
     def spans(self) -> int:
-        """How many spans are kept."""
+        """How many spans are kept; those of single traces that went before their time count."""
         return self._last_id - self._first_id + 1
 
     @property
@@ -105,6 +114,8 @@ class Store:
             self._write.executemany("INSERT INTO span VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", rows)
             self._write.executemany("INSERT OR IGNORE INTO span_tag VALUES (?,?,?)", tags)
             self._trim()
+            if self.max_traces:
+                self._trim_traces(bytes(row[1]) for row in rows)
             self._write.execute("COMMIT")
         except BaseException:
             if self._write.in_transaction:
@@ -113,8 +124,8 @@ class Store:
             self._last_id = last_id
             raise
 
-    def _rows(self, spans: Iterable[Span]) -> tuple[list[tuple[object, ...]], list[tuple[int, int, int]]]:
-        rows: list[tuple[object, ...]] = []
+    def _rows(self, spans: Iterable[Span]) -> tuple[list[tuple[Any, ...]], list[tuple[int, int, int]]]:
+        rows: list[tuple[Any, ...]] = []
         marks: list[tuple[int, int, int]] = []
         services, operations, processes = self._services, self._operations, self._processes
         id_ = self._last_id
@@ -221,6 +232,13 @@ class Store:
         self._write.execute("DELETE FROM span WHERE id < ?", (first,))
         self._write.execute("DELETE FROM span_tag WHERE bucket < ?", (first // BUCKET,))
         self._first_id = first
+
+    def _trim_traces(self, arrived: Iterable[Any]) -> None:
+        self._traces |= dict.fromkeys(arrived)
+        over = [(trace,) for trace in islice(self._traces, max(len(self._traces) - self.max_traces, 0))]
+        self._write.executemany("DELETE FROM span WHERE trace = ?", over)
+        for (trace,) in over:
+            del self._traces[trace]
 
     def services(self) -> list[str]:
         """The names of all services, sorted."""

@@ -17,6 +17,7 @@ from meshlib.lab.tracestore.model import BadSpan, Span, Tag, Tags, span_id_of, t
 
 Micros: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 _FORMAT: Tag = ("internal.span.format", "zipkin")
+Port: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 KINDS = {"CLIENT": "client", "SERVER": "server", "PRODUCER": "producer", "CONSUMER": "consumer"}
 
 
@@ -24,7 +25,7 @@ class Endpoint(msgspec.Struct, rename="camel", gc=False):
     service_name: str | None = None
     ipv4: str | None = None
     ipv6: str | None = None
-    port: int | None = None
+    port: Port | None = None
 
 
 class Annotation(msgspec.Struct, gc=False):
@@ -54,7 +55,7 @@ def from_json(body: bytes) -> list[Span]:
     """The body of POST /api/v2/spans → spans. Raises `BadSpan` for the whole batch, as Jaeger does."""
     try:
         return [span_of(each) for each in _decoder.decode(body)]
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadSpan(f"the body is not a list of Zipkin v2 spans: {error}") from error
 
 

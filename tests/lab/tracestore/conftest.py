@@ -98,3 +98,9 @@ def running(folder: Path) -> Iterator[StoreProcess]:
     process = StoreProcess(folder)
     yield process
     process.kill()
+
+
+@pytest.fixture
+def store_process() -> type[StoreProcess]:
+    """For a test that starts the process in its own way."""
+    return StoreProcess

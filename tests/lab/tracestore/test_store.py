@@ -67,6 +67,19 @@ def test_old_spans_go_when_there_are_too_many(tmp_path: Path) -> None:
     assert ids(store, tags={"id": "v10"}) == []
 
 
+def test_old_traces_go_when_only_their_number_is_bounded(tmp_path: Path) -> None:
+    store = Store(tmp_path, max_traces=10)
+    for number in range(30):
+        store.add([span(number), span(number, span_id=b"\xff" * 8)])
+    store.add([span(20, span_id=b"\xee" * 8)])  # late, of the oldest that is left
+    assert sorted(ids(store)) == list(range(20, 30))
+    assert ids(store, tags={"id": "v3"}) == []
+    store.close()
+    again = Store(tmp_path, max_traces=10)
+    again.add([span(30)])
+    assert sorted(ids(again)) == list(range(21, 31))
+
+
 def test_the_file_is_bounded(tmp_path: Path) -> None:
     store = Store(tmp_path, max_bytes=400_000)
     for begin in range(0, 20_000, 20):
@@ -171,6 +184,11 @@ def test_settings_come_from_what_jaeger_reads(tmp_path: Path) -> None:
     )
     assert (found.base_path, found.address) == ("/j", "127.9.9.9")
     assert (found.ports["query"], found.ports["zipkin"]) == (41000, 9411)
+    assert settings([], {"MEMORY_MAX_TRACES": "50000"}).max_traces == 50_000
+    badger = {"MEMORY_MAX_TRACES": "50000", "SPAN_STORAGE_TYPE": "badger"}
+    assert settings([], badger).max_traces == 0
+    with pytest.raises(LabError, match="MEMORY_MAX_TRACES: 'many'"):
+        settings([], {"MEMORY_MAX_TRACES": "many"})
     with pytest.raises(LabError, match="unknown flag"):
         settings(["--nonsense=1"], {})
     with pytest.raises(LabError, match="slash"):

@@ -15,6 +15,7 @@ from meshlib.lab.tracestore import otlp, zipkin, zipkin_proto
 from meshlib.lab.tracestore.model import BadSpan
 
 NOW_S = time.time_ns() // 1_000_000_000
+NOW_US = NOW_S * 1_000_000
 TRACE, PARENT, CHILD = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "00f067aa0ba902b7"
 OTLP = {
     "resourceSpans": [
@@ -198,6 +199,42 @@ def test_v3_searches_and_errors(running: Any) -> None:
     status, body = running.call(16686, f"/api/v3/traces?query.serviceName=none&{window}")
     assert (status, json.loads(body)) == (404, {"error": {"httpCode": 404, "message": "No traces found"}})
     assert running.call(16686, "/api/v3/traces?query.serviceName=shop")[0] == 400
+
+
+def test_trace_summaries_count_errors_and_orphans_by_service(running: Any) -> None:
+    def each(id_: str, service: str, start: int, parent: str = "", **tags: str) -> dict[str, Any]:
+        made = {"traceId": "a", "id": id_, "name": f"op {id_}", "timestamp": NOW_US + start, "duration": 100}
+        return (
+            made
+            | {"localEndpoint": {"serviceName": service}, "tags": tags}
+            | ({"parentId": parent} if parent else {})
+        )
+
+    spans = [
+        each("2", "app", 10, "1", error="true"),
+        each("1", "gate", 20),
+        each("3", "app", 950, "77"),
+    ]
+    assert running.post_zipkin(spans) == 202
+    window = "query.start_time_min=2020-01-01T00:00:00Z&query.start_time_max=2099-01-01T00:00:00Z"
+    [found] = running.get(16686, f"/api/v3/trace-summaries?query.service_name=app&{window}")["summaries"]
+    assert found == {
+        "traceId": f"{10:032x}",
+        "rootServiceName": "gate",
+        "rootOperationName": "op 1",
+        "minStartTimeUnixNano": str((NOW_US + 10) * 1000),
+        "maxEndTimeUnixNano": str((NOW_US + 1050) * 1000),
+        "spanCount": 3,
+        "errorSpanCount": 1,
+        "orphanSpanCount": 1,
+        "services": [
+            {"name": "app", "spanCount": 2, "errorSpanCount": 1},
+            {"name": "gate", "spanCount": 1, "errorSpanCount": 0},
+        ],
+    }
+    empty = running.get(16686, f"/api/v3/trace-summaries?query.service_name=nobody&{window}")
+    assert empty == {"summaries": []}
+    assert running.call(16686, "/api/v3/trace-summaries?query.service_name=app")[0] == 400
 
 
 def test_page_metrics_archive_raw_and_pretty(running: Any) -> None:
