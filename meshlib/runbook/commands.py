@@ -105,6 +105,8 @@ def history(out: Path, last: int) -> None:
         click.echo(f"{found.title}{': ' if found.reason else ''}{found.reason}")
     if runs:
         past.write(out)
+    else:
+        click.echo(f"there is no run in {out}")
 
 
 @click.command()
@@ -115,8 +117,11 @@ def prune(out: Path, keep: int) -> None:
     from meshlib.runbook import folders
     from meshlib.runbook import history as past
 
-    for folder in folders.prune(out, keep):
+    gone = folders.prune(out, keep)
+    for folder in gone:
         click.echo(f"deleted {folder}")
+    if not gone:
+        click.echo(f"there is no run to delete in {out}")
     if out.is_dir():
         past.write(out)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from meshlib.errors import ParameterError
 from meshlib.runbook import record
 from meshlib.runbook.outcomes import OUTCOMES
 
@@ -85,13 +86,20 @@ def runs(out: Path) -> list[tuple[Path, record.Manifest]]:
 
 
 def find(out: Path, name: str) -> Path:
-    """The run called `name` (`latest`, a folder's name, its id, or a path).  Raises `FileNotFoundError`."""
+    """The run called `name` (`latest`, a folder's name, its id, or a path).  Raises `ParameterError`."""
     for path in (Path(name), out / name):
         if (path / "manifest.json").is_file():
             return path.resolve()
     if matches := [p.parent for p in out.glob(f"*{name}*/manifest.json") if not p.parent.is_symlink()]:
         return max(matches).resolve()
-    raise FileNotFoundError(errno.ENOENT, f"there is no run {name!r} in {out}")
+    raise ParameterError([f"there is no run {name!r} in {out}"], fix=f"meshlib history --out {out}")
+
+
+def resumable(out: Path, name: str) -> Path:
+    """The run that `--resume` means: as `find`, but `latest` is the newest one that has tried a step, not one
+    that ended before because of its parameters.  Raises `ParameterError`."""
+    tried = [folder for folder, manifest in runs(out) if any(step.attempts for step in manifest.steps)]
+    return tried[0].resolve() if name == "latest" and tried else find(out, name)
 
 
 def close_orphans(out: Path) -> None:

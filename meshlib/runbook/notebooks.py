@@ -160,10 +160,13 @@ def disagreements(declared: Mapping[str, tuple[str, object]]) -> list[str]:
     return found
 
 
-def select(steps: Sequence[Step], only: Iterable[str], first: str | None) -> list[Step]:
+def select(
+    steps: Sequence[Step], only: Iterable[str], first: str | None, *, observing: bool = False
+) -> list[Step]:
     """The steps that `--only 05` (any number of times) or `--from 03` leave; each is a number or a name.
 
-    Raises `ParameterError` for one that does not exist.
+    With `observing` only those that change nothing.  Raises `ParameterError` for one that does not exist, and
+    where none is left.
     """
     known = {key for step in steps for key in (step.number, step.name)}
     wanted = [*only, *([first] if first else [])]
@@ -175,4 +178,8 @@ def select(steps: Sequence[Step], only: Iterable[str], first: str | None) -> lis
     if first:
         key = first.removesuffix(".ipynb")
         picked = [s for s in picked if s.name >= next(t.name for t in steps if key in (t.number, t.name))]
-    return picked
+    if not picked:
+        raise ParameterError([f"--only leaves no notebook from {first} on"])
+    if observing and not any(step.observes for step in picked):
+        raise ParameterError(["read_only: none of the chosen notebooks observes only"])
+    return [step for step in picked if step.observes or not observing]

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 
 from meshlib.errors import ParameterError
-from meshlib.parameters import complete
+from meshlib.parameters import TABLE, complete
 from meshlib.runbook import cronjob, schedule, strict_yaml
 
 TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
@@ -25,6 +25,10 @@ def text(kind: str, parameters: Path, at: str, *, zone: str, image: str, keep: i
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError):
         found.append(f"--zone {zone}: a time zone such as Europe/Berlin is accepted")
+    if TABLE["image"].check(image):
+        found.append(
+            f"--image {image}: an image with a tag such as registry.example.org/meshlib:1 is accepted"
+        )
     if found or time is None:
         raise ParameterError(found)
     plan = schedule.Plan(

@@ -84,7 +84,7 @@ def summary(manifest: Manifest, index: str) -> str:
         lines.append(f"  {mark}  {step.name:{width}}  {seconds}  {checks:13}  {outcome}".rstrip())
     lines.append("")
     lines.append(f"  {manifest.outcome}" + (f": {manifest.reason}" if manifest.reason else ""))
-    lines += [f"    {finding}" for finding in manifest.findings]
+    lines += [f"    {finding}" for finding in manifest.findings if finding != manifest.reason]
     outside = f"{manifest.overhead_s:.1f} s of them outside cells"
     lines.append(f"  {manifest.duration_s:.1f} s in all, {outside}; exit code {manifest.exit_code}")
     lines.append(f"  report: {index}")

@@ -158,14 +158,10 @@ class Run:
 
     def _steps(self) -> list[notebooks.Step]:
         every = notebooks.discover(self.request.notebooks)
-        steps = notebooks.select(every, self.request.only, self.request.first)
-        left_out: set[str] = set()
-        if self.values["read_only"]:
-            left_out = {step.name for step in steps if not step.observes}
-            steps = [step for step in steps if step.observes]
-            if not steps:
-                raise ParameterError(["read_only: none of the chosen notebooks observes only"])
+        chosen = notebooks.select(every, self.request.only, self.request.first)
+        steps = notebooks.select(chosen, (), None, observing=bool(self.values["read_only"]))
         names = {step.name for step in steps}
+        left_out = {step.name for step in chosen} - names
         self.manifest.steps = [
             record.StepRecord(
                 name=s.name,
@@ -176,10 +172,7 @@ class Run:
             for s in every
         ]
         if self.request.resume:
-            try:
-                self.earlier = folders.find(self.request.out, self.request.resume)
-            except FileNotFoundError as error:
-                raise ParameterError([f"--resume {self.request.resume}: {error.strerror}"]) from error
+            self.earlier = folders.resumable(self.request.out, self.request.resume)
             self.manifest.resumed_from = self.earlier.name
         return steps
 

@@ -34,6 +34,15 @@ def difference(before: Mapping[str, list[str]], after: Mapping[str, list[str]]) 
     return lines
 
 
+def passed(order: Sequence[str], before: Sequence[StepRecord]) -> int:
+    """How many steps at the beginning of `order` an earlier run shows as passed."""
+    records = {record.name: record for record in before}
+    good = 0
+    while good < len(order) and order[good] in records and _counts(records[order[good]]):
+        good += 1
+    return good
+
+
 def first_to_do(order: Sequence[str], before: Sequence[StepRecord], now: Mapping[str, list[str]]) -> int:
     """Where to go on: the index in `order` of the first step to run again.
 
@@ -41,9 +50,7 @@ def first_to_do(order: Sequence[str], before: Sequence[StepRecord], now: Mapping
     later passed step removed it.  Pods do not count, their names change.
     """
     records = {record.name: record for record in before}
-    good = 0
-    while good < len(order) and order[good] in records and _counts(records[order[good]]):
-        good += 1
+    good = passed(order, before)
     if not good:
         return 0
     kept = _stable(records[order[good - 1]].state_after)

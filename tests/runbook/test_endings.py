@@ -98,6 +98,8 @@ def test_a_good_run(bench: Any) -> None:
         ({"parameters_file": Path("/nowhere.yaml")}, "No such file"),
         ({"only": ["42"]}, "there is no such notebook"),
         ({"first": "9x"}, "there is no such notebook"),
+        ({"resume": "nosuch"}, "there is no run 'nosuch'"),
+        ({"read_only": True}, "none of the chosen notebooks observes only"),
         ({"deadline_s": -1.0}, "deadline_s"),
     ],
 )
