@@ -83,14 +83,16 @@ def listener(world: World, proxy: Proxy, side: Side, problems: list[Problem]) ->
 def _logs(world: World, proxy: Proxy, side: Side, problems: list[Problem], filters: list[Obj]) -> list[Obj]:
     mesh = mesh_config(world)
     chosen = _providers(world, proxy, side)
-    if chosen is None:
-        if not mesh.access_log_file:
-            return []
+    known = any(item[0] is not None or name.lower() == "envoy" for name, item in chosen.items())
+    if not known and mesh.access_log_file:
+        # Even where a rule without providers switches logs off: it names none to switch off.
         log = _file(mesh.access_log_file, _mesh_format(mesh))
         return [_filtered(log, filters)]
     found = []
     for name in sorted(chosen):
-        settings, expression = chosen[name]
+        settings, expression, disabled = chosen[name]
+        if disabled:
+            continue
         built = _provider(world, mesh, name, settings, problems)
         if built is not None:
             more = [*filters, _expression(expression)] if expression else filters
@@ -113,8 +115,8 @@ def _expression(text: str) -> Obj:
 
 def _providers(
     world: World, proxy: Proxy, side: Side
-) -> dict[str, tuple[Mapping[str, Any] | None, str]] | None:
-    """The providers that log, with their filter; None where neither Telemetry nor the mesh names any."""
+) -> dict[str, tuple[Mapping[str, Any] | None, str, bool]]:
+    """Of each provider that is named its settings, its filter and whether it is switched off."""
     mesh = mesh_config(world)
     levels = [
         rules
@@ -123,7 +125,7 @@ def _providers(
     ]
     defaults = list(mesh.default_access_logging)
     if not levels:
-        return {name: (telemetry.provider(world, name), "") for name in defaults} if defaults else None
+        return {name: (telemetry.provider(world, name), "", False) for name in defaults}
     scope: list[str] = defaults
     expressions: dict[str, str] = {}
     for rules in levels:
@@ -134,7 +136,7 @@ def _providers(
                     named.append(name)
                     expressions[name] = (rule.get("filter") or {}).get("expression", "")
         scope = named or scope
-    found: dict[str, tuple[Mapping[str, Any] | None, str]] = {}
+    found: dict[str, tuple[Mapping[str, Any] | None, str, bool]] = {}
     inherited = defaults
     for rules in levels:
         for rule in rules:
@@ -142,10 +144,8 @@ def _providers(
             for name in inherited:
                 if name not in scope or not _applies(rule, side):
                     continue
-                if rule.get("disabled"):
-                    found.pop(name, None)
-                else:
-                    found[name] = (telemetry.provider(world, name), expressions.get(name, ""))
+                off = bool(rule.get("disabled"))
+                found[name] = (telemetry.provider(world, name), expressions.get(name, ""), off)
     return found
 
 

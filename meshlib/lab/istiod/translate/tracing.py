@@ -145,14 +145,15 @@ def _tracing(world: World, proxy: Proxy, config: Mapping[str, Any], sampling: fl
         if spec.istio_tags
         else []
     )
-    every += [_dry_run_tag(name, key) for name, key in _DRY_RUN]
+    if spec.istio_tags:
+        every += [_dry_run_tag(name, key) for name, key in _DRY_RUN]
     names = {tag["tag"] for tag in own}
     every = [tag for tag in every if tag["tag"] not in names] + own
     return present(
         client_sampling={"value": 100.0},
         random_sampling={"value": sampling},
         overall_sampling={"value": 100.0},
-        custom_tags=sorted(every, key=lambda tag: str(tag["tag"])),
+        custom_tags=sorted(every, key=lambda tag: str(tag["tag"])) or None,
         max_path_tag_length=config.get("maxPathTagLength") or None,
     )
 

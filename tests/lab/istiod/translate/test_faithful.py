@@ -219,3 +219,27 @@ def test_only_clients_upgrade_and_only_sidecars_follow_the_callers_protocol() ->
     gateway, sidecar = both()
     assert of(gateway.clusters[f"outbound|80||{HOST}"]) == {}
     assert "use_downstream_protocol_config" in of(sidecar.clusters[f"outbound|80||{HOST}"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "logged"),
+    [
+        ({"disabled": True}, True),
+        ({"disabled": True, "providers": [{"name": "envoy"}]}, False),
+        ({"providers": [{"name": "nobody"}]}, True),
+    ],
+)
+def test_the_meshs_log_file_is_used_until_a_provider_is_named(rule: Obj, logged: bool) -> None:
+    """A rule that only says `disabled` names no provider to switch off: the file goes on."""
+    gateway, _ = both(
+        o.mesh("accessLogFile: /dev/stdout\n"),
+        o.istio("Telemetry", "logs", {"accessLogging": [rule]}, o.SYSTEM),
+    )
+    assert ("access_log" in manager(gateway.listeners["0.0.0.0_8443"])) is logged
+
+
+def test_without_istios_tags_there_are_none_of_dry_runs_either() -> None:
+    mesh = o.mesh(f"extensionProviders:\n- name: z\n  zipkin: {{service: {HOST}, port: 80}}\n")
+    spec = {"tracing": [{"providers": [{"name": "z"}], "enableIstioTags": False}]}
+    gateway, _ = both(mesh, o.istio("Telemetry", "tags", spec, o.SYSTEM))
+    assert "custom_tags" not in manager(gateway.listeners["0.0.0.0_8443"])["tracing"]
