@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -119,9 +120,17 @@ def findings(plan: Plan) -> list[str]:
     for entry in plan.resolve:
         host, _, rest = entry.partition(":")
         port, _, address = rest.partition(":")
-        if not (host and port.isdigit() and address):
-            found.append(f"resolve: {entry!r} is not HOST:PORT:ADDRESS")
+        if not (host and port.isdigit() and all(map(_is_address, address.split(",")))):
+            found.append(f"resolve: {entry!r} is not HOST:PORT:ADDRESS, with an IP address")
     return found
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _request_findings(request: Request) -> list[str]:
@@ -133,6 +142,8 @@ def _request_findings(request: Request) -> list[str]:
         return [f"url: {request.url!r}: {error}"]
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         found.append(f"url: {request.url!r} is not http://host[:port]/path or https://host[:port]/path")
+    if any(character <= " " or character == "\x7f" for character in request.url):
+        found.append(f"url: {request.url!r} has a blank in it; write %20")
     if not request.method.isalpha():
         found.append(f"method: {request.method!r} is not an HTTP method")
     if not request.weight > 0:

@@ -18,6 +18,7 @@ from meshlib.traces.jaeger import Jaeger
 from meshlib.traces.transport import Transport, UrlTransport
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+LONGEST_S = 3650 * 86_400
 Reach = Callable[[str | None, str | None], Transport]  # kubeconfig, context → Jaeger through the API server
 
 
@@ -58,6 +59,11 @@ def traces(
         raise ParameterError(["json, csv: give one of them"])
     if out is not None:
         export.check(out, kinds=(export.CSV, export.PARQUET, export.JSON))
+    if not service:
+        raise ParameterError(["service: it has no name"])
+    back_us, tags = window_us(last), _tags(tag)
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise ParameterError([f"url: {url!r} is not http://host[:port] or https://host[:port]"])
     reach: Reach | None = (ctx.obj or {}).get("jaeger")
     if url is not None:
         transport: Transport = UrlTransport(url)
@@ -67,7 +73,7 @@ def traces(
         raise ParameterError(["url: needed, there is no way through an API server here"])
     now_us = time.time_ns() // 1000
     client = Jaeger(transport)
-    spans = client.spans(service, now_us - window_us(last), now_us, operation=operation, tags=_tags(tag))
+    spans = client.spans(service, now_us - back_us, now_us, operation=operation, tags=tags)
     if out is not None and out.suffix == export.JSON:
         document = _document(service, frames.traces(spans), spans)
         export.write_bytes(out, json.dumps(document, indent=2).encode())
@@ -84,9 +90,10 @@ def traces(
 def window_us(text: str) -> int:
     """`30s`, `5m`, `2h`, `1d` in µs."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if not match or float(match[1]) <= 0:
-        raise ParameterError([f"last: {text!r} is not a time such as 30s, 5m, 2h or 1d"])
-    return round(float(match[1]) * UNITS_S[match[2]] * 1_000_000)
+    back_s = float(match[1]) * UNITS_S[match[2]] if match else 0.0
+    if not 0 < back_s <= LONGEST_S:
+        raise ParameterError([f"last: {text!r} is not a time such as 30s, 5m, 2h or 1d, at most 3650d"])
+    return round(back_s * 1_000_000)
 
 
 def _tags(given: tuple[str, ...]) -> dict[str, str]:

@@ -72,8 +72,17 @@ def test_what_is_wrong_is_refused(server: Any, tmp_path: Path) -> None:
         (["--out", "x.png"], "out: x.png"),
         (["--out", "/no/folder/x.csv"], "out: there is no folder /no/folder"),
         (["--requests", "0"], "requests: 0"),
+        (["--rate", "nan"], "rate: nan"),
+        (["--resolve", "a.test:80:b.test"], "with an IP address"),
+        (["--resolve", "a.test:80:127.0.0.1,nowhere"], "with an IP address"),
+        (["--header", "nocolon"], "header: 'nocolon'"),
+        (["--job", "2", "--out", "x.csv"], "send back numbers"),
+        (["--job", "2", "--workers", "2"], "job, workers"),
     ):
         with pytest.raises(ParameterError, match=finding.replace("(", ".")):
             run(server.url + "/", *args)
+    for url, finding in (("nonsense", "url: 'nonsense'"), (server.url + "/a b", "has a blank")):
+        with pytest.raises(ParameterError, match=finding):
+            run(url, "-n", "1")
     assert run(server.url + "/", "--http", "3").exit_code == 2
     assert server.heads == []

@@ -90,3 +90,15 @@ def test_spans_and_traces_as_files(invoke: Any, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "traces.json").read_text())["traces"][0]["spans"] == 2
     with pytest.raises(ParameterError, match=r"out: a\.txt"):
         invoke("--service", "gateway", "--out", "a.txt")
+
+
+def test_what_is_wrong_is_refused_before_jaeger_is_asked(invoke: Any) -> None:
+    for args, finding in (
+        (["--service", ""], "service: it has no name"),
+        (["--service", "x", "--last", "0m"], "last: '0m'"),
+        (["--service", "x", "--last", "99999999999d"], "at most 3650d"),
+        (["--service", "x", "--url", "nonsense"], "url: 'nonsense'"),
+        (["--service", "x", "--tag", "novalue"], "tag: 'novalue'"),
+    ):
+        with pytest.raises(ParameterError, match=finding):
+            invoke(*args)
