@@ -16,11 +16,12 @@ ENOUGH = 0.95
 
 
 @pytest.mark.lab
-def test_the_lab_answers_as_a_real_server_did(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["cases", "more"])
+def test_the_lab_answers_as_a_real_server_did(tmp_path: Path, folder: str) -> None:
     lab = cluster.start(tmp_path / "lab", images=HERE / "images.yaml")
     summary = tmp_path / "summary.json"
     command = [sys.executable, str(HERE / "parity.py"), "check", "--kubeconfig", str(lab.kubeconfig)]
-    cases = sorted(str(each) for each in (HERE / "cases").glob("*.yaml"))
+    cases = sorted(str(each) for each in (HERE / folder).glob("*.yaml"))
     try:
         done = subprocess.run(
             [*command, "--json", str(summary), "--max-wait", "30", *cases],

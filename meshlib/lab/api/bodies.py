@@ -21,6 +21,7 @@ from .store import Obj
 LIMIT = 3 * 1024 * 1024
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+SCHEME = '"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"'
 _STRUCT = (
     'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
 )
@@ -66,8 +67,11 @@ def read_object(target: Target, body: bytes, content_type: str, *, kind: KindRef
     return value
 
 
-def read_value(target: Target, ref: KindRef, body: bytes, content_type: str) -> Any:
-    """The JSON value of a body in any accepted form; raises StatusError 400, 415."""
+def read_value(target: Target, ref: KindRef, body: bytes, content_type: str, *, options: bool = False) -> Any:
+    """The JSON value of a body in any accepted form; raises StatusError 400, 415.
+
+    The `options` of a DELETE are refused without the body being shown.
+    """
     media = content_type.partition(";")[0].strip().lower()
     if media == PROTOBUF and not target.kind.custom:
         return _from_protobuf(ref, body)
@@ -76,6 +80,8 @@ def read_value(target: Target, ref: KindRef, body: bytes, content_type: str) -> 
             return read_json(body)
         except ValueError as error:
             why = f"couldn't get version/kind; json parse error: {error}"
+            if options:
+                raise bad_request(why) from error
             raise _unrecognized(ref, why, body) from error
         except RecursionError as error:
             raise bad_request("exceeded max depth") from error
@@ -144,10 +150,7 @@ def _check_type(target: Target, ref: KindRef, value: Obj) -> None:
     group, _, short = version.rpartition("/")
     package = short if group else "v1"
     if KINDS.of_kind(group, kind) is None:
-        why = (
-            f'no kind "{kind}" is registered for version "{version}" in scheme '
-            '"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"'
-        )
+        why = f'no kind "{kind}" is registered for version "{version}" in scheme {SCHEME}'
     else:
         ours = (ref.group.partition(".")[0] or "core").removesuffix("registration")
         why = f"converting ({package}.{kind}) to ({ours}.{ref.kind}): unknown conversion"

@@ -14,7 +14,7 @@ from .registry import Registry
 from .request import Form, Query, Target, WriteOptions
 from .responses import json_response
 from .store import Obj
-from .tables import partial, table
+from .tables import partial, scale_table, table
 from .writes import Write
 
 
@@ -51,6 +51,8 @@ class Call:
         shown = [*self.warnings, *warnings]
         if self.form.as_ == "PartialObjectMetadata":
             obj = partial(obj, self.form)
+        elif self.form.as_ == "Table" and obj["kind"] == "Scale":
+            obj = scale_table(obj, self.form, self.query.text("includeObject"))
         elif self.form.as_ == "Table":
             version = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
             obj = table(self.target.kind, [obj], self.form, self.query.text("includeObject"), version)

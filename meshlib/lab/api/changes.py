@@ -8,9 +8,11 @@ from typing import Any
 
 from starlette.responses import Response
 
+from meshlib.lab import schema
 from meshlib.lab.schema import KindRef
 
 from . import bodies, patching
+from .bodies import SCHEME
 from .call import Call
 from .codec import whole
 from .convert import at_version, to_stored
@@ -250,15 +252,20 @@ def _delete_options(call: Call) -> tuple[DeleteOptions, bool]:
 
 def _options_body(call: Call) -> Obj:
     ref = KindRef(META, "v1", "DeleteOptions")
-    value = bodies.read_value(call.target, ref, call.body, call.content_type)
+    value = bodies.read_value(call.target, ref, call.body, call.content_type, options=True)
+    if isinstance(value, dict) and value.get("kind") not in (None, "", "DeleteOptions"):
+        version = value.get("apiVersion") or ""
+        raise bad_request(
+            f'no kind "{value["kind"]}" is registered for version "{version}" in scheme {SCHEME}'
+        )
     if not isinstance(value, dict):
         raise bad_request("json: cannot unmarshal into Go value of type v1.DeleteOptions")
     types = {
-        "gracePeriodSeconds": (int, "*int64"),
-        "propagationPolicy": (str, "*v1.DeletionPropagation"),
-        "orphanDependents": (bool, "*bool"),
+        "gracePeriodSeconds": (int, "int64"),
+        "propagationPolicy": (str, "v1.DeletionPropagation"),
+        "orphanDependents": (bool, "bool"),
         "dryRun": (list, "[]string"),
-        "preconditions": (dict, "*v1.Preconditions"),
+        "preconditions": (dict, "v1.Preconditions"),
     }
     for key, (type_, go) in types.items():
         found = value.get(key)
@@ -266,8 +273,10 @@ def _options_body(call: Call) -> Obj:
             not isinstance(found, type_) or (type_ is int and isinstance(found, bool))
         )
         if wrong:
-            why = f"json: cannot unmarshal into Go struct field DeleteOptions.{key} of type {go}"
-            raise bad_request(f'DeleteOptions in version "v1" cannot be handled as a DeleteOptions: {why}')
+            shown = schema.json_type(found)
+            raise bad_request(
+                f"json: cannot unmarshal {shown} into Go struct field DeleteOptions.{key} of type {go}"
+            )
     return value
 
 

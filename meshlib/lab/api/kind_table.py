@@ -90,6 +90,7 @@ REFUSALS = {
 }
 
 _CREATE = ("create",)
+_CUSTOM_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 _CONNECT = ("create", "get")
 _PROXY = ("create", "delete", "get", "patch", "update")
 _PARTS = {
@@ -169,6 +170,7 @@ def _istio(line: str) -> Kind:
         plural,
         _words(short),
         ("istio-io", group.replace(".", "-")),
+        verbs=_CUSTOM_VERBS,
         subresources=(_PARTS["status"],),
         custom=True,
         put_needs_version=True,

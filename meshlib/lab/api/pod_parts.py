@@ -110,11 +110,11 @@ async def bind(call: Call, _: Node | None, __: TokenIssuer | None) -> Response:
         raise invalid("", "Binding", name, causes)
 
     def assign(live: Obj) -> None:
-        if live["spec"].get("nodeName"):
-            why = f'pod {name} is already assigned to node "{live["spec"]["nodeName"]}"'
-            raise conflict("pods/binding", "", name, why)
         live["spec"]["nodeName"] = node
 
+    if assigned := call.registry.get("pods", call.target.namespace, name)["spec"].get("nodeName"):
+        why = f'pod {name} is already assigned to node "{assigned}"'
+        raise conflict("pods/binding", "", name, why)
     if not options.dry_run:
         manager = call.write(options).manager
         await call.registry.modify(

@@ -35,7 +35,23 @@ def table(
         "apiVersion": f"{META}/{form.as_version}",
         "metadata": metadata,
         "columnDefinitions": definitions,
-        "rows": rows,
+        # Kinds without a printer of their own have null here; the server's other tables have [].
+        "rows": rows or (None if kind.resource not in PRINTERS and not kind.custom else []),
+    }
+
+
+def scale_table(scale: Obj, form: Form, include: str) -> Obj:
+    """The Table of a Scale."""
+    definitions = [Definition("Name"), Definition("Desired", "integer"), Definition("Available", "integer")]
+    spec, status = scale.get("spec") or {}, scale.get("status") or {}
+    created = age(scale["metadata"].get("creationTimestamp"))
+    cells = [_name(scale), spec.get("replicas", 0), status.get("replicas", 0), created]
+    return {
+        "kind": "Table",
+        "apiVersion": f"{META}/{form.as_version}",
+        "metadata": {"resourceVersion": scale["metadata"].get("resourceVersion", "")},
+        "columnDefinitions": [each.rendered() for each in (*definitions, Definition("Age"))],
+        "rows": [{"cells": cells, "object": _row_object(scale, form, include)}],
     }
 
 

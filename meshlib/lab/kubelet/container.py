@@ -15,6 +15,7 @@ from meshlib.errors import MeshlibError
 from meshlib.lab.kubelet import podspec, probes
 from meshlib.lab.kubelet.backoff import INITIAL_S, LONGEST_S, Backoff, restarts
 from meshlib.lab.kubelet.environment import ConfigProblem, Obj
+from meshlib.lab.kubelet.images import name_problem
 from meshlib.lab.kubelet.launch import Command, Launch, command
 from meshlib.lab.kubelet.process import Exit, Process
 from meshlib.lab.kubelet.status import ContainerFacts, rfc3339
@@ -114,6 +115,9 @@ class Runner:
         pause_s = INITIAL_S
         while True:
             image = self.spec.get("image", "")
+            if problem := name_problem(image):
+                await self._bad_name(image, problem, pause_s)
+                continue
             program = self.owner.context.images.find(image)
             if program is None:
                 await self._no_image(image, pause_s)
@@ -131,6 +135,12 @@ class Runner:
             present = f'Container image "{image}" already present on machine'
             self.owner.note("Normal", "Pulled", present)
             return command(launch, program)
+
+    async def _bad_name(self, image: str, problem: str, pause_s: float) -> None:
+        self.owner.note("Warning", "InspectFailed", problem)
+        self.owner.note("Warning", "Failed", "Error: InvalidImageName")
+        self._waiting("InvalidImageName", problem)
+        await self._pause(pause_s, lambda: self.spec.get("image") != image)
 
     async def _no_image(self, image: str, pause_s: float) -> None:
         known = ", ".join(self.owner.context.images.repositories())

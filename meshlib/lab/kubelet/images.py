@@ -69,6 +69,28 @@ class ImageTable:
         return sorted(self.rows)
 
 
+_HOST = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:{_HOST}(?:\.{_HOST})*(?::[0-9]+)?/)?{_PART}(?:/{_PART})*"
+    r"(?::\w[\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?",
+    re.ASCII,
+)
+
+
+def name_problem(image: str) -> str:
+    """What a kubelet says of an image that is no reference; "" for one that is."""
+    if _REFERENCE.fullmatch(image):
+        return ""
+    why = "invalid reference format"
+    if _REFERENCE.fullmatch(image.lower()):
+        name = image.partition("@")[0]
+        path = name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name
+        shown = path if "/" in path else f"library/{path}"
+        why += f": repository name ({shown}) must be lowercase"
+    return f'Failed to apply default image tag "{image}": couldn\'t parse image name "{image}": {why}'
+
+
 def load_images(path: Path) -> dict[str, Program]:
     """The rows of an `--images` file.
 

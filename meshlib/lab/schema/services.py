@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from . import findings as say
 from . import names
 from .model import Finding, Obj
+
+_PORT_FIELDS = ("name", "port", "protocol", "targetPort", "appProtocol", "nodePort")
+
+
+def port_order(found: list[Finding]) -> list[Finding]:
+    """Findings in the server's order: port by port, and field by field in each."""
+
+    def place(finding: Finding) -> tuple[int, int]:
+        named = re.fullmatch(r"spec\.ports\[(\d+)\]\.(\w+)", finding.field)
+        if named is None or named[2] not in _PORT_FIELDS:
+            return -1, 0
+        return int(named[1]), _PORT_FIELDS.index(named[2])
+
+    ports = iter(sorted((each for each in found if place(each)[0] >= 0), key=place))
+    return [next(ports) if place(each)[0] >= 0 else each for each in found]
 
 
 def validate_service(obj: Obj, old: Obj | None) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from .findings import invalid
 from .kinds import KIND_CHECKS
 from .meta import validate_meta, validate_meta_update
 from .model import Finding, KindRef, Obj
+from .services import port_order
 from .tables import schema
 
 
@@ -37,4 +38,6 @@ def validate(kind: KindRef, obj: Obj, *, old: Obj | None = None) -> list[Finding
     check = KIND_CHECKS.get(short_name(name))
     if check is not None:
         found += check(obj, old)
+    if (kind.group, kind.kind) == ("", "Service"):
+        found = port_order(found)
     return list(dict.fromkeys(found))

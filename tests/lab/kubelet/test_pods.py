@@ -56,6 +56,17 @@ def test_a_crashing_container_backs_off(on_node: OnNode) -> None:
     on_node(body)
 
 
+def test_an_image_that_is_no_reference(on_node: OnNode) -> None:
+    async def body(node: Any) -> None:
+        await node.create("lost", image="UPPER/Case:1")
+        await node.until(lambda: "InspectFailed" in node.reasons())
+        waiting = node.state("lost")["state"]["waiting"]
+        assert waiting["reason"] == "InvalidImageName"
+        assert waiting["message"].endswith("repository name (UPPER/Case) must be lowercase")
+
+    on_node(body)
+
+
 def test_an_unknown_image_names_those_that_exist(on_node: OnNode) -> None:
     async def body(node: Any) -> None:
         await node.create("lost", image="nobody/knows:1")
