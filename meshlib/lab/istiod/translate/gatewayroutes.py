@@ -39,6 +39,7 @@ def route_configuration(
     counted = proxy_headers(world, proxy).attempt_count
     redirected: set[str] = set()
     collected: dict[str, list[Obj]] = {}
+    built: dict[tuple[str, str, str], tuple[list[Obj], list[Problem]]] = {}
     problems: list[Problem] = []
     for server in servers:
         to_https = bool((server.tls or {}).get("httpsRedirect"))
@@ -46,10 +47,13 @@ def route_configuration(
             shared = hosts.intersection(hosts.for_namespace(server.hosts, found.namespace), found.hosts)
             if not shared:
                 continue
-            routes, more = _routes(world, proxy, server, found)
+            # As istiod does, of two servers of a Gateway the first one's port decides for both.
+            key = (server.gateway, found.namespace, found.name)
+            routes, more = built.get(key) or _routes(world, proxy, server, found)
             problems += [problem for problem in more if problem not in problems]
             if not routes:
                 continue
+            built[key] = (routes, more)
             for host in (host.lower() for host in shared):
                 virtual.setdefault(host, _virtual_host(host, server.port, counted=counted))
                 collected.setdefault(host, []).extend(routes)

@@ -243,3 +243,18 @@ def test_without_istios_tags_there_are_none_of_dry_runs_either() -> None:
     spec = {"tracing": [{"providers": [{"name": "z"}], "enableIstioTags": False}]}
     gateway, _ = both(mesh, o.istio("Telemetry", "tags", spec, o.SYSTEM))
     assert "custom_tags" not in manager(gateway.listeners["0.0.0.0_8443"])["tracing"]
+
+
+def test_of_two_ports_with_one_route_configuration_the_first_decides() -> None:
+    """80 is 8080 behind the Service; the VirtualService's condition on the port knows only the older."""
+    servers = [o.server(["*"], 80), o.server(["*"], 8080, name="alt")]
+    rules = [
+        {"match": [{"port": 8080}], "redirect": {"uri": "/never"}},
+        {"match": [{"port": 80}], "route": [o.to("gohttpserver", 80)]},
+    ]
+    gateway, _ = both(
+        o.gateway("gohttpserver-svc", servers, NS),
+        o.virtual_service("gohttpserver-svc", ["a.example"], rules, NS, gateways=["gohttpserver-svc"]),
+    )
+    (host,) = gateway.routes["http.8080"]["virtual_hosts"]
+    assert ["route" in route for route in host["routes"]] == [True, True]
