@@ -65,6 +65,15 @@ def deployment(container: str, selector: str = "{matchLabels: {a: b}}") -> str:
         ),
         ("Deployment", deployment(""), ["spec.template.spec.containers: Required value"]),
         (
+            "Job",
+            "spec: {completionMode: Indexed, backoffLimitPerIndex: 1, parallelism: 2, template: {spec: {restartPolicy:"
+            " Never, containers: [{name: c, image: i}]}}}",
+            [
+                "spec.completions: Required value: when completion mode is Indexed",
+                "spec.backoffLimitPerIndex: Forbidden: the embedded lab's Job controller does not have it",
+            ],
+        ),
+        (
             "Deployment",
             deployment("{image: 'till:1', ports: [{containerPort: 70000}, {name: Http, containerPort: 80}]}"),
             [
