@@ -1,7 +1,6 @@
-"""One worker: drives libcurl through a plan and writes a record a request.
+"""One worker: sends what a plan says, when it says so, and writes a record a request.
 
-On a connection that stays open a request costs one send and one receive (`sockets` says when). What Python
-does per request is one `setopt` for the trace headers, five `getinfo` and one `pack`.
+How a request is sent is up to a `Wire`: `direct` where it suits, else `transfers`.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
-import pycurl
 
-from meshlib.load import handles, kinds, records, sockets, stats
+from meshlib.load import direct, http1, kinds, records, stats, transfers
 from meshlib.load.plan import NS, Plan, mix, schedule
+from meshlib.load.wire import Done, Wire
 
-SIZE = records.PACK.size
+SIZE, PACK = records.PACK.size, records.PACK.pack_into
 FULL = SIZE * 4096  # bytes of records that are kept in memory
 TICK_NS = NS // 4  # how often progress is told
 RETRY_NS = (
@@ -33,12 +32,6 @@ LONGEST_WAIT_S = 0.25  # Ctrl-C and progress are looked at this often
 MIX = 0xD1342543DE82EF95  # odd: multiplying by it modulo 2**64 visits every trace id once
 MASK = 2**64 - 1
 FOREVER = 2**62
-
-# Looked up for every request, so they are globals and not attributes of a module.
-RESPONSE_CODE, HTTP_VERSION = pycurl.RESPONSE_CODE, pycurl.INFO_HTTP_VERSION
-NUM_CONNECTS, SIZE_DOWNLOAD = pycurl.NUM_CONNECTS, pycurl.SIZE_DOWNLOAD_T
-NAMELOOKUP, CONNECT, APPCONNECT = pycurl.NAMELOOKUP_TIME_T, pycurl.CONNECT_TIME_T, pycurl.APPCONNECT_TIME_T
-STARTTRANSFER, TOTAL = pycurl.STARTTRANSFER_TIME_T, pycurl.TOTAL_TIME_T
 
 
 @dataclass
@@ -90,26 +83,21 @@ class _Engine:
         self._sink = sink
         self._worker = worker
         self._buffer = bytearray(FULL)
-        self._pack = records.PACK.pack_into
         self._filled = 0
-        self._multi = handles.multi(plan)
-        self._sockets = sockets.Sockets(self._multi)
-        opened = self._sockets.opened
-        self._handles = [handles.handle(plan, opened, slot % plan.connections) for slot in range(plan.slots)]
+        self._wire: Wire = direct.Connections(plan) if http1.suits(plan) else transfers.Transfers(plan)
         self._order = mix(plan)
-        self._headers = [handles.headers_of(request) for request in plan.requests]
-        self._aimed: dict[pycurl.Curl, int] = {}
-        self._flying: dict[pycurl.Curl, tuple[int, int, int, int]] = {}  # intended, started, trace, flags
+        # by slot: intended, started, trace, flags, item
+        self._flying: dict[int, tuple[int, int, int, int, int]] = {}
         self._trace_seed = secrets.randbits(64)
         self._sampled_below = 2**64 if plan.sampled is None else int(plan.sampled * 2**64)
         self._started = 0
         self._begin = 0
 
     def run(self, progress: Progress | None) -> None:
-        plan, multi, flying = self.plan, self._multi, self._flying
-        clock, step = time.perf_counter_ns, self._sockets.step
-        start, finish, fail = self._start, self._good, self._bad
-        idle = deque(self._handles)
+        plan, flying = self.plan, self._flying
+        clock, step = time.perf_counter_ns, self._wire.step
+        start, finish = self._start, self._record
+        idle = deque(range(plan.slots))
         later: deque[int] = deque()  # when failed slots of a closed loop may send again
         limit = FOREVER if plan.max_requests is None else plan.max_requests
         end = FOREVER if plan.duration_s is None or plan.is_open else int(plan.duration_s * NS)
@@ -140,38 +128,29 @@ class _Engine:
                 return
             wait_ns = min(intended - (clock() - begin), tick - now) if idle else tick - now
             if flying:
-                step(min(wait_ns / NS, LONGEST_WAIT_S), len(flying))
+                for done in step(min(wait_ns / NS, LONGEST_WAIT_S)):
+                    finish(done)
+                    idle.append(done.slot)
+                    if done.error and due is None:
+                        later.append(clock() - begin + RETRY_NS)
             elif wait_ns > 0:
                 time.sleep(min(wait_ns / NS, LONGEST_WAIT_S))
-            _, good, bad = multi.info_read(1000)
-            for handle in good:
-                finish(handle)
-                multi.remove_handle(handle)
-                idle.append(handle)
-            for handle, code, message in bad:
-                fail(handle, code, message)
-                multi.remove_handle(handle)
-                idle.append(handle)
-                if due is None:
-                    later.append(clock() - begin + RETRY_NS)
             if now >= tick and progress is not None:
                 tick = now + TICK_NS
                 progress(self.outcome.requests + self._filled // SIZE, now)
 
-    def _start(self, handle: pycurl.Curl, intended: int, now: int) -> None:
+    def _start(self, slot: int, intended: int, now: int) -> None:
         number = self._started
         self._started = number + 1
         item = self._order[number % len(self._order)]
-        if self._aimed.get(handle) != item:
-            handles.aim(handle, self.plan, self.plan.requests[item])
-            self._aimed[handle] = item
         trace = flags = 0
+        extra: list[str] = []
         if self.plan.trace != "none":
             trace = (self._trace_seed + number * MIX) & MASK or 1
             flags = records.SAMPLED if trace < self._sampled_below else 0
-            handle.setopt(pycurl.HTTPHEADER, self._headers[item] + self._trace_headers(trace, flags))
-        self._flying[handle] = (intended, now, trace, flags)
-        self._multi.add_handle(handle)
+            extra = self._trace_headers(trace, flags)
+        self._flying[slot] = (intended, now, trace, flags, item)
+        self._wire.start(slot, item, extra)
 
     def _trace_headers(self, trace: int, flags: int) -> list[str]:
         span = f"{trace:016x}"
@@ -186,55 +165,26 @@ class _Engine:
                 found.append(f"x-b3-sampled: {mark}")
         return found
 
-    def _good(self, handle: pycurl.Curl) -> None:
-        self._record(handle, 0, handle.getinfo(RESPONSE_CODE))
-
-    def _bad(self, handle: pycurl.Curl, code: int, message: str) -> None:
-        kind = kinds.kind_of(code, message, handle.getinfo(pycurl.SSL_VERIFYRESULT))
-        self.outcome.messages.setdefault(kind, message)
-        self._record(handle, kinds.NUMBER[kind], handle.getinfo(RESPONSE_CODE))
-
-    def _record(self, handle: pycurl.Curl, error: int, status: int) -> None:
-        info = handle.getinfo
-        intended, started, trace, flags = self._flying.pop(handle)
-        opened = info(NUM_CONNECTS)
+    def _record(self, done: Done) -> None:
+        slot, error, status, opened, dns, connect, tls, first, total, size, http = done
+        intended, started, trace, flags, item = self._flying.pop(slot)
         if opened:
             flags |= records.NEW_CONNECTION
             self.outcome.connections_opened += opened
-            dns, connect, tls = info(NAMELOOKUP), info(CONNECT), info(APPCONNECT)
-        else:
-            dns = connect = tls = 0
-        self._pack(
+        times = (intended, started, dns, connect, tls, first, total)
+        PACK(
             self._buffer,
             self._filled,
-            intended,
-            started,
-            dns,
-            connect,
-            tls,
-            info(STARTTRANSFER),
-            info(TOTAL),
-            info(SIZE_DOWNLOAD),
+            *times,
+            size,
             trace,
             status,
-            self._aimed[handle],
-            info(HTTP_VERSION),
+            item,
+            http,
             error,
             flags,
             self._worker,
         )
-        self._filled += SIZE
-        if self._filled == FULL:
-            self._flush()
-
-    def _cut_off(self, handle: pycurl.Curl, now: int) -> None:
-        """Record a request that was under way when the run was broken off."""
-        intended, started, trace, flags = self._flying.pop(handle)
-        waited_us = min((now - started) // 1000, 2**32 - 1)
-        kind = kinds.NUMBER[kinds.UNFINISHED]
-        times = (intended, started, 0, 0, 0, 0, waited_us)
-        rest = (0, trace, 0, self._aimed[handle], 0, kind, flags, self._worker)
-        self._pack(self._buffer, self._filled, *times, *rest)
         self._filled += SIZE
         if self._filled == FULL:
             self._flush()
@@ -265,12 +215,11 @@ class _Engine:
     def finish(self) -> None:
         """Count what was cut off, write the rest, close every connection."""
         now = time.perf_counter_ns() - self._begin
-        for handle in list(self._flying):
-            self._multi.remove_handle(handle)
-            self._cut_off(handle, now)
+        cut = kinds.NUMBER[kinds.UNFINISHED]
+        for slot, (_, started, *_rest) in list(self._flying.items()):
+            waited_us = min((now - started) // 1000, 2**32 - 1)
+            self._record(Done(slot, cut, 0, 0, 0, 0, 0, 0, waited_us, 0, 0))
         self._flush()
-        for handle in self._handles:
-            handle.close()
-        self._multi.close()
-        self._sockets.close()
+        self.outcome.messages = self._wire.messages
+        self._wire.close()
         self._sink.flush()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pycurl
 
+from meshlib.load.http1 import AGENT
 from meshlib.load.plan import Plan, Request
 
 Opened = Callable[[int, int], int]  # socket, purpose → SOCKOPT_OK
@@ -35,7 +36,7 @@ def handle(plan: Plan, opened: Opened, connection: int) -> pycurl.Curl:
     put(pycurl.NOPROXY, "*")
     put(pycurl.TIMEOUT_MS, max(1, round(plan.timeout_s * 1000)))
     put(pycurl.CONNECTTIMEOUT_MS, max(1, round(plan.timeout_s * 1000)))
-    put(pycurl.USERAGENT, "meshlib-load")
+    put(pycurl.USERAGENT, AGENT)
     put(pycurl.TCP_NODELAY, 1)
     if plan.cacert:
         put(pycurl.CAINFO, plan.cacert)

@@ -37,6 +37,7 @@ class Sockets:
     def __init__(self, multi: pycurl.CurlMulti) -> None:
         self._act, self._timeout = multi.socket_action, multi.timeout
         self._watched: dict[int, int] = {}  # what libcurl wants; REMOVE: idle, still polled
+        self._adopted: dict[int, int] = {}  # socket → slot
         self._polled: _Epoll | _Poll = _Epoll() if hasattr(select, "epoll") else _Poll()
         multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
 
@@ -59,6 +60,21 @@ class Sockets:
         self._watched.pop(fd, None)
         return SOCKOPT_OK
 
+    def adopt(self, fd: int, slot: int) -> None:
+        """Take over a connection that libcurl has opened: its news goes to the caller of `step`."""
+        known = self._watched.pop(fd, None) is not None
+        self._adopted[fd] = slot
+        (self._polled.modify if known else self._polled.register)(fd, READ)
+
+    def release(self, fd: int) -> None:
+        """Let go of an adopted connection, which is about to be closed."""
+        del self._adopted[fd]
+        self._polled.unregister(fd)
+
+    def also_write(self, fd: int, wanted: bool) -> None:
+        """Whether there is news when an adopted connection takes bytes again."""
+        self._polled.modify(fd, READ | WRITE if wanted else READ)
+
     def _forget(self, fd: int) -> None:
         if self._watched.pop(fd, None) is not None:
             try:
@@ -67,13 +83,14 @@ class Sockets:
                 if error.errno not in (errno.EBADF, errno.ENOENT):
                     raise
 
-    def step(self, wait_s: float, under_way: int) -> None:
-        """Wait for news of `under_way` transfers, `wait_s` at the longest, and let libcurl act on all of it.
+    def step(self, wait_s: float, under_way: int) -> list[tuple[int, int]]:
+        """Wait for news, `wait_s` at the longest, and let libcurl act on what is its own.
 
+        `under_way` is the number of libcurl's transfers. Returns slot and event of adopted connections.
         libcurl is asked for its next timer once a step; a timer function would be called once a request.
         """
         act = self._act
-        due_ms = self._timeout()
+        due_ms = self._timeout() if under_way else -1
         if due_ms == 0:  # transfers that were just added
             _, running = act(pycurl.SOCKET_TIMEOUT, 0)
             due_ms = self._timeout()
@@ -82,14 +99,19 @@ class Sockets:
         if due_ms >= 0:
             wait_s = min(wait_s, due_ms / 1000)
         events = self._polled.poll(wait_s if wait_s > 0 else 0)
-        watched = self._watched
+        watched, adopted = self._watched, self._adopted
+        found: list[tuple[int, int]] = []
         for fd, event in events:
-            if watched.get(fd) == REMOVE:  # the server has closed an idle connection
+            state = watched.get(fd)
+            if state is None and fd in adopted:
+                found.append((adopted[fd], event))
+            elif state == REMOVE:  # the server has closed an idle connection
                 self._forget(fd)
             else:
                 act(fd, NEWS[event & 63])
         if not events and due_ms >= 0:
             act(pycurl.SOCKET_TIMEOUT, 0)
+        return found
 
     def close(self) -> None:
         """Give the poller back; the sockets are libcurl's."""

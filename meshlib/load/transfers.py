@@ -1,0 +1,83 @@
+"""Requests as libcurl's transfers: HTTP/2, connections for one request, and what `http1` does not suit."""
+
+from __future__ import annotations
+
+import pycurl
+
+from meshlib.load import handles, kinds, sockets
+from meshlib.load.plan import Plan
+from meshlib.load.wire import Done
+
+# Looked up for every request, so they are globals and not attributes of a module.
+RESPONSE_CODE, HTTP_VERSION = pycurl.RESPONSE_CODE, pycurl.INFO_HTTP_VERSION
+NUM_CONNECTS, SIZE_DOWNLOAD = pycurl.NUM_CONNECTS, pycurl.SIZE_DOWNLOAD_T
+NAMELOOKUP, CONNECT, APPCONNECT = pycurl.NAMELOOKUP_TIME_T, pycurl.CONNECT_TIME_T, pycurl.APPCONNECT_TIME_T
+STARTTRANSFER, TOTAL = pycurl.STARTTRANSFER_TIME_T, pycurl.TOTAL_TIME_T
+
+
+class Transfers:
+    """A `Wire` on which libcurl does everything."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.messages: dict[str, str] = {}
+        self._plan = plan
+        self._multi = handles.multi(plan)
+        self._sockets = sockets.Sockets(self._multi)
+        opened = self._sockets.opened
+        self._handles = [handles.handle(plan, opened, slot % plan.connections) for slot in range(plan.slots)]
+        self._slots = {handle: slot for slot, handle in enumerate(self._handles)}
+        self._headers = [handles.headers_of(request) for request in plan.requests]
+        self._aimed = [-1] * plan.slots
+        self._under_way = 0
+
+    def start(self, slot: int, item: int, extra: list[str]) -> None:
+        handle = self._handles[slot]
+        if self._aimed[slot] != item:
+            handles.aim(handle, self._plan, self._plan.requests[item])
+            self._aimed[slot] = item
+        if extra:
+            handle.setopt(pycurl.HTTPHEADER, self._headers[item] + extra)
+        self._under_way += 1
+        self._multi.add_handle(handle)
+
+    def step(self, wait_s: float) -> list[Done]:
+        self._sockets.step(wait_s, self._under_way)
+        found: list[Done] = []
+        left = 1
+        while left:
+            left, good, bad = self._multi.info_read(1000)
+            found += [self._done(handle, 0) for handle in good]
+            for handle, code, message in bad:
+                kind = kinds.kind_of(code, message, handle.getinfo(pycurl.SSL_VERIFYRESULT))
+                self.messages.setdefault(kind, message)
+                found.append(self._done(handle, kinds.NUMBER[kind]))
+        self._under_way -= len(found)
+        return found
+
+    def _done(self, handle: pycurl.Curl, error: int) -> Done:
+        info = handle.getinfo
+        opened = info(NUM_CONNECTS)
+        dns = connect = tls = 0
+        if opened:
+            dns, connect, tls = info(NAMELOOKUP), info(CONNECT), info(APPCONNECT)
+        done = Done(
+            self._slots[handle],
+            error,
+            info(RESPONSE_CODE),
+            opened,
+            dns,
+            connect,
+            tls,
+            info(STARTTRANSFER),
+            info(TOTAL),
+            info(SIZE_DOWNLOAD),
+            info(HTTP_VERSION),
+        )
+        self._multi.remove_handle(handle)
+        return done
+
+    def close(self) -> None:
+        for handle in self._handles:
+            handle.close()
+        self._multi.close()
+        self._sockets.close()
