@@ -1,7 +1,8 @@
 """Load at the speed of the best tools, with a record of every request.
 
 `run` does it; `Request` is an entry of a mix; `LoadResult` is what comes back.
-Reading order: `plan` (pure), `engine` (libcurl), `records`, `stats`, `result`, `run`, `commands`.
+Reading order: `plan` (pure), `engine`, `wire` and its two kinds (`direct` with `http1`, `transfers`),
+`records`, `stats`, `result`, `run`, `commands`.
 """
 
 from meshlib.load.plan import Plan, Request, Step

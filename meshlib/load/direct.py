@@ -21,6 +21,7 @@ PIECE = 65536
 VERSION = 2  # libcurl's number of HTTP/1.1
 WEIRD_REPLY, SHORT_BODY, TIMED_OUT, EMPTY_REPLY = 8, 18, 28, 52
 LOOK_NS = NS // 10  # how often requests are looked through for those that take too long
+NONE_OPENED = (0, 0, 0, 0)
 
 
 @dataclass(slots=True)
@@ -38,7 +39,7 @@ class _Lane:
     reused: bool = False  # the connection has carried an answer before this request
     begun_ns: int = 0
     first_ns: int = 0
-    opened: tuple[int, int, int, int] = (0, 0, 0, 0)  # how many, and their dns, connect and TLS times in µs
+    opened: tuple[int, int, int, int] = NONE_OPENED  # how many, and their dns, connect and TLS times in µs
 
 
 class Connections:
@@ -59,20 +60,19 @@ class Connections:
         self._look_ns = 0
 
     def _lane(self, plan: Plan, slot: int) -> _Lane:
-        handle = handles.handle(plan, self._sockets.opened, slot)
+        handle = handles.handle(plan, self._sockets.opened)
         handles.aim(handle, plan, plan.requests[0])
         handle.setopt(pycurl.CONNECT_ONLY, 1)
         return _Lane(slot, handle)
 
     def start(self, slot: int, item: int, extra: list[str]) -> None:
         lane = self._lanes[slot]
-        lines = "".join([f"{line}\r\n" for line in extra])
-        lane.request = f"{self._heads[item]}{lines}\r\n".encode() + self._bodies[item]
-        lane.answer.begin(no_body=self._no_body[item])
-        lane.busy, lane.heard, lane.reused = True, False, lane.fd >= 0
-        lane.opened = (0, 0, 0, 0)
+        lane.request = "\r\n".join([self._heads[item], *extra, "\r\n"]).encode() + self._bodies[item]
+        lane.answer.begin(self._no_body[item])
+        lane.busy, lane.heard, lane.opened = True, False, NONE_OPENED
         lane.begun_ns = time.perf_counter_ns()
-        if lane.reused:
+        if lane.fd >= 0:
+            lane.reused = True
             self._send(lane, lane.request)
         else:
             self._connect(lane)
@@ -130,6 +130,8 @@ class Connections:
         except pycurl.error as error:
             self._broken(lane, *error.args)
             return
+        if sent == len(data) and not lane.unsent:
+            return
         waited, lane.unsent = bool(lane.unsent), data[sent:]
         if waited != bool(lane.unsent):
             self._sockets.also_write(lane.fd, bool(lane.unsent))
@@ -174,7 +176,7 @@ class Connections:
         lane.busy = False
         total_us, http = (now - begun) // 1000, VERSION if lane.heard else 0
         self._done.append(
-            Done(lane.slot, error, answer.status, *lane.opened, first_us, total_us, answer.size, http)
+            (lane.slot, error, answer.status, *lane.opened, first_us, total_us, answer.size, http)
         )
         if lane.fd >= 0 and (error or answer.closes or lane.unsent):
             self._disconnect(lane)

@@ -122,6 +122,8 @@ class _Engine:
                     later.popleft()
                 for _ in range(min(len(idle) - len(later), limit - self._started)):
                     now = clock() - begin
+                    if now >= end:
+                        break
                     start(idle.popleft(), now, now)
                 intended = later[0] if later else FOREVER - 1
             if not flying and intended == FOREVER:
@@ -130,8 +132,8 @@ class _Engine:
             if flying:
                 for done in step(min(wait_ns / NS, LONGEST_WAIT_S)):
                     finish(done)
-                    idle.append(done.slot)
-                    if done.error and due is None:
+                    idle.append(done[0])
+                    if done[1] and due is None:
                         later.append(clock() - begin + RETRY_NS)
             elif wait_ns > 0:
                 time.sleep(min(wait_ns / NS, LONGEST_WAIT_S))
@@ -171,11 +173,16 @@ class _Engine:
         if opened:
             flags |= records.NEW_CONNECTION
             self.outcome.connections_opened += opened
-        times = (intended, started, dns, connect, tls, first, total)
         PACK(
             self._buffer,
             self._filled,
-            *times,
+            intended,
+            started,
+            dns,
+            connect,
+            tls,
+            first,
+            total,
             size,
             trace,
             status,
@@ -218,7 +225,7 @@ class _Engine:
         cut = kinds.NUMBER[kinds.UNFINISHED]
         for slot, (_, started, *_rest) in list(self._flying.items()):
             waited_us = min((now - started) // 1000, 2**32 - 1)
-            self._record(Done(slot, cut, 0, 0, 0, 0, 0, 0, waited_us, 0, 0))
+            self._record((slot, cut, 0, 0, 0, 0, 0, 0, waited_us, 0, 0))
         self._flush()
         self.outcome.messages = self._wire.messages
         self._wire.close()

@@ -23,10 +23,10 @@ def multi(plan: Plan) -> pycurl.CurlMulti:
     return made
 
 
-def handle(plan: Plan, opened: Opened, connection: int) -> pycurl.Curl:
+def handle(plan: Plan, opened: Opened) -> pycurl.Curl:
     """A handle with the plan's connection, TLS and protocol options. Certificates are always verified.
 
-    `opened` hears of each socket that the handle opens; `connection` counts from 0.
+    `opened` hears of each socket that the handle opens.
     """
     made = pycurl.Curl()
     put = made.setopt
@@ -45,9 +45,7 @@ def handle(plan: Plan, opened: Opened, connection: int) -> pycurl.Curl:
         put(pycurl.SSLCERT, plan.cert)
         put(pycurl.SSLKEY, plan.key)
     if plan.resolve:
-        names, ways = lane(plan.resolve, connection)
-        put(pycurl.RESOLVE, names)
-        put(pycurl.CONNECT_TO, ways)
+        put(pycurl.RESOLVE, list(plan.resolve))
     if plan.http == "2":
         put(pycurl.PIPEWAIT, 1)
     if not plan.keepalive:
@@ -57,18 +55,20 @@ def handle(plan: Plan, opened: Opened, connection: int) -> pycurl.Curl:
     return made
 
 
-def lane(resolve: tuple[str, ...], connection: int) -> tuple[list[str], list[str]]:
-    """RESOLVE and CONNECT_TO entries that give each connection a name of its own for the same address.
+def keep_to(made: pycurl.Curl, plan: Plan, connection: int) -> None:
+    """Give connection number `connection` a name of its own for each overridden address.
 
     libcurl looks for a free connection among all that go to one name, for every request: with 64 of them a
     sixth of what a request costs. What is sent, the name for TLS and the verification do not change.
     """
     names, ways = [], []
-    for entry in resolve:
+    for entry in plan.resolve:
         host, port, address = entry.split(":", 2)
         names.append(f"connection-{connection}.{host}:{port}:{address}")
         ways.append(f"{host}:{port}:connection-{connection}.{host}:{port}")
-    return names, ways
+    if names:
+        made.setopt(pycurl.RESOLVE, names)
+        made.setopt(pycurl.CONNECT_TO, ways)
 
 
 def aim(made: pycurl.Curl, plan: Plan, request: Request) -> None:

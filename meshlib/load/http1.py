@@ -46,7 +46,7 @@ def _is_plain(request: Request) -> bool:
 
 
 def head(request: Request) -> str:
-    """The request's lines as libcurl writes them, without those for traces and without the empty last one.
+    """The request's lines as libcurl writes them, without those for traces and the end of the last one.
 
     A header of the request's own replaces the usual one; one without a value takes it away.
     """
@@ -57,13 +57,10 @@ def head(request: Request) -> str:
     usual = {"Host": host, "User-Agent": AGENT, "Accept": "*/*"}
     if request.body is not None:
         usual |= {"Content-Length": str(len(request.body)), "Content-Type": FORM}
-    own = [
-        (name.strip(), value.strip()) for name, _, value in (each.partition(":") for each in request.headers)
-    ]
-    replaced = {name.lower() for name, _ in own}
-    lines = [(name, value) for name, value in usual.items() if name.lower() not in replaced]
-    lines += [(name, value) for name, value in own if value]
-    return f"{request.method.upper()} {target} HTTP/1.1\r\n" + "".join(f"{n}: {v}\r\n" for n, v in lines)
+    replaced = {header.partition(":")[0].strip().lower() for header in request.headers}
+    lines = [f"{name}: {value}" for name, value in usual.items() if name.lower() not in replaced]
+    lines += [header for header in request.headers if header.partition(":")[2].strip()]
+    return "\r\n".join([f"{request.method.upper()} {target} HTTP/1.1", *lines])
 
 
 class Answer:
@@ -75,6 +72,7 @@ class Answer:
         "_in_body",
         "_left",
         "_no_body",
+        "_parted",
         "_trailers",
         "_until_end",
         "closes",
@@ -83,20 +81,31 @@ class Answer:
     )
 
     def __init__(self) -> None:
-        self.begin(no_body=False)
+        self._no_body = False
+        self._reset()
 
-    def begin(self, *, no_body: bool) -> None:
+    def begin(self, no_body: bool) -> None:
         """The next answer; `no_body` when it is one to HEAD."""
+        self._no_body = no_body
+        if self._parted:
+            self._reset()
+
+    def _reset(self) -> None:
+        self._parted = False  # the answer did not come in one piece, or not with a length
         self.status = 0
         self.size = 0  # bytes of the body, without the framing of chunks
         self.closes = False  # the connection cannot be used again
-        self._no_body = no_body
         self._in_body = self._chunked = self._trailers = self._until_end = False
         self._held = b""
         self._left = 0  # bytes of the body or the chunk that are still to come
 
     def feed(self, data: bytes) -> bool:
         """Whether the answer is whole with these bytes. Raises `Malformed`."""
+        if not self._parted:
+            if self._at_once(data):
+                return True
+            self._reset()
+            self._parted = True
         while not self._in_body:
             if self._held:
                 data, self._held = self._held + data, b""
@@ -119,6 +128,25 @@ class Answer:
         self.size += taken
         self._left -= taken
         return not self._left and self._whole(data[taken:])
+
+    def _at_once(self, data: bytes) -> bool:
+        """Nearly every answer under load: one piece, and a length that it has."""
+        text, blank, body = data.partition(b"\r\n\r\n")
+        lower = text.lower()
+        status = lower[9:12]
+        if (
+            not blank
+            or self._no_body
+            or not lower.startswith(b"http/1.1 ")
+            or not status.isdigit()
+            or status < b"200"
+            or b"\r\nconnection:" in lower
+            or b"\r\ntransfer-encoding:" in lower
+            or _field(lower, b"\r\ncontent-length:") != b"%d" % len(body)
+        ):
+            return False
+        self.status, self.size, self.closes = int(status), len(body), False
+        return True
 
     def ended(self) -> bool:
         """Whether the answer is whole now that the server has closed the connection."""

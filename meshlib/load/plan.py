@@ -16,7 +16,7 @@ from meshlib.errors import ParameterError
 Http: TypeAlias = Literal["1.1", "2"]
 TraceHeaders: TypeAlias = Literal["none", "w3c", "b3", "both"]
 NS = 1_000_000_000
-PER_WORKER = 500  # libcurl waits with select(2), which ends at 1,024 descriptors
+PER_WORKER = 500  # of the 1,024 files that a process may open by default
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -23,8 +23,9 @@ class Transfers:
         self._plan = plan
         self._multi = handles.multi(plan)
         self._sockets = sockets.Sockets(self._multi)
-        opened = self._sockets.opened
-        self._handles = [handles.handle(plan, opened, slot % plan.connections) for slot in range(plan.slots)]
+        self._handles = [handles.handle(plan, self._sockets.opened) for _ in range(plan.slots)]
+        for slot, handle in enumerate(self._handles):
+            handles.keep_to(handle, plan, slot % plan.connections)
         self._slots = {handle: slot for slot, handle in enumerate(self._handles)}
         self._headers = [handles.headers_of(request) for request in plan.requests]
         self._aimed = [-1] * plan.slots
@@ -60,7 +61,7 @@ class Transfers:
         dns = connect = tls = 0
         if opened:
             dns, connect, tls = info(NAMELOOKUP), info(CONNECT), info(APPCONNECT)
-        done = Done(
+        done = (
             self._slots[handle],
             error,
             info(RESPONSE_CODE),

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol, TypeAlias
 
-
-class Done(NamedTuple):
-    """A finished request. Times are in µs since it was handed over; those of a connection that was open
-    before are 0."""
-
-    slot: int
-    error: int  # place in kinds.ALL
-    status: int
-    connections: int  # opened for it
-    dns_us: int
-    connect_us: int
-    tls_us: int
-    first_byte_us: int
-    total_us: int
-    size: int  # bytes of the body
-    http: int  # libcurl's number of the version
+Done: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, int, int]
+"""A finished request: slot, place of its failure in kinds.ALL, status, connections opened for it, the times
+of name, connection and TLS (0 when the connection was open before), of the first byte and of all, bytes of
+the body, libcurl's number of the HTTP version. Times are in µs since it was handed over."""
 
 
 class Wire(Protocol):
