@@ -112,7 +112,7 @@ def _masked(obj: object) -> object:
 
 def _markup(frame: pd.DataFrame, caption: str, *, index: bool = False) -> str:
     own: dict[Any, Callable[[object], str]] = {
-        name: _lines for name, column in frame.items() if column.map(_has_lines).any()
+        name: _lines for name, column in frame.items() if any(map(_has_lines, column))
     }
     body = frame.to_html(index=index, border=0, na_rep="", max_rows=400, formatters=own)
     sides = ["left"] * (frame.index.nlevels if index else 0)

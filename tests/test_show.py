@@ -51,3 +51,8 @@ def test_side_by_side_titles_each_table() -> None:
         {"pods": pd.DataFrame({"Name": ["a"]}), "services": pd.DataFrame({"Name": ["b"]})}
     )
     assert shown._repr_html_().count("<caption>") == 2
+
+
+def test_a_column_of_one_category_is_shown() -> None:
+    shown = show.table(pd.DataFrame({"kind": pd.Categorical(["client", "client"]), "ms": [1.0, 2.0]}))
+    assert shown._repr_html_().count("client") == 2
