@@ -16,10 +16,12 @@ def test_tables_are_escaped_and_have_scopes() -> None:
 
 def test_a_text_of_two_lines_is_two_lines_and_a_quoted_break_stays_quoted() -> None:
     frame = pd.DataFrame({"Warnings": ["one <\ntwo", None], "Body": [r"'ok\n'", "ok\n"]})
+    frame["Flags"] = pd.Categorical(["UF", "a\nb"])
     markup = show.table(frame)._repr_html_()
     assert "one &lt;<br>two" in markup
     assert r"'ok\n'" in markup
     assert ">ok</td>" in markup
+    assert "a<br>b" in markup
 
 
 def test_numbers_stand_on_the_right_and_rows_have_headers() -> None:
