@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.lab.istiod.translate import (
@@ -23,15 +21,6 @@ CASES = [
     *cases_gateway.CASES,
     *cases_security.CASES,
 ]
-
-
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    made = Rig(tmp_path_factory.mktemp("rig"))
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

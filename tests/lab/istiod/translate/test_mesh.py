@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,15 +13,6 @@ from tests.lab.istiod.translate.rig import GATEWAY_ID, HERE, Ask, Rig
 
 Obj = dict[str, Any]
 pytestmark = pytest.mark.lab
-
-
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    made = Rig(tmp_path_factory.mktemp("rig"))
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def entry(host: str, number: int, resolution: str = "STATIC", **more: Any) -> Obj:

@@ -7,7 +7,6 @@ translator.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -111,15 +110,6 @@ def expected(listed: list[list[Obj]], request: Obj) -> int | None:
         if any(everything(match) for match in options):
             return None
     return None
-
-
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    made = Rig(tmp_path_factory.mktemp("rig"))
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 @settings(

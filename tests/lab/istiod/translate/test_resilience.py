@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,15 +14,6 @@ from tests.lab.istiod.translate.rig import Ask, Rig
 
 Obj = dict[str, Any]
 pytestmark = pytest.mark.lab
-
-
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    made = Rig(tmp_path_factory.mktemp("rig"))
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def limits(policy: Obj) -> Obj:
