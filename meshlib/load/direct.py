@@ -172,12 +172,13 @@ class Connections:
 
     def _finish(self, lane: _Lane, error: int) -> None:
         now, begun, answer = time.perf_counter_ns(), lane.begun_ns, lane.answer
-        first_us = (lane.first_ns - begun) // 1000 if lane.heard else 0
         lane.busy = False
-        total_us, http = (now - begun) // 1000, VERSION if lane.heard else 0
-        self._done.append(
-            (lane.slot, error, answer.status, *lane.opened, first_us, total_us, answer.size, http)
-        )
+        status = first_us = size = http = 0
+        if lane.heard:
+            status, size, http = answer.status, answer.size, VERSION
+            first_us = (lane.first_ns - begun) // 1000
+        total_us = (now - begun) // 1000
+        self._done.append((lane.slot, error, status, *lane.opened, first_us, total_us, size, http))
         if lane.fd >= 0 and (error or answer.closes or lane.unsent):
             self._disconnect(lane)
 

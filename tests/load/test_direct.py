@@ -136,6 +136,20 @@ def test_failures_are_samples(serve: Serve, talk: Talk, kind: str, says: str) ->
     assert says in result.messages[kind]
 
 
+def test_a_failure_has_nothing_of_the_answer_before_it(serve: Serve) -> None:
+    def talk(connection: socket.socket, _: int) -> None:
+        _asked(connection)
+        connection.sendall(OK)
+        _asked(connection)
+        time.sleep(2)
+
+    found = load.run(serve(talk), connections=1, requests=2, duration_s=None, timeout_s=0.5).requests
+    assert found["error"].tolist() == ["", "timeout"]
+    assert found["status"].tolist() == [200, 0]
+    assert found["bytes"].tolist() == [3, 0]
+    assert found["first_byte_ms"].tolist()[1] == 0
+
+
 def test_a_body_larger_than_the_socket_takes(serve: Serve) -> None:
     size = 8_000_000
 
