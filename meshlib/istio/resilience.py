@@ -23,6 +23,9 @@ from meshlib.probe import Evidence
 ATTEMPTS_HEADER = "x-attempts"
 NOBODY_LISTENS = 8999
 SITUATION = "situation"
+EARLY_MS = (
+    20  # Envoy's timers follow a clock that ticks every few milliseconds: they may end before their time
+)
 
 
 def replicas(cfg: Config, app: str, count: int) -> Obj:
