@@ -23,9 +23,8 @@ from meshlib.probe import Evidence
 ATTEMPTS_HEADER = "x-attempts"
 NOBODY_LISTENS = 8999
 SITUATION = "situation"
-EARLY_MS = (
-    20  # Envoy's timers follow a clock that ticks every few milliseconds: they may end before their time
-)
+# Envoy's timers follow a clock that ticks every few milliseconds: they may end before their time.
+EARLY_MS = 20
 
 
 def replicas(cfg: Config, app: str, count: int) -> Obj:
