@@ -43,7 +43,6 @@ def _ours(
     connections: int,
     streams: int,
     *,
-    workers: int = 1,
     rate: float | None = None,
 ) -> dict:
     argv = [
@@ -66,8 +65,6 @@ def _ours(
         str(streams),
         "-d",
         str(seconds),
-        "-w",
-        str(workers),
         "--trace",
         "w3c",
         "--json",
@@ -119,22 +116,19 @@ def compare(rounds: int, seconds: float) -> list[Row]:
                     Row("Load", what, "1/CPU-s", None, peer.name, note=f"SKIPPED: {tool} is not installed")
                 )
                 continue
-            # One worker of ours takes a whole core before Envoy does; wrk does not.
-            for workers in (1, os.cpu_count() or 1) if tool == "wrk" else (1,):
-                ours, theirs = [], []
-                for _ in range(rounds):
-                    connections, streams = (64, 1) if http == "1.1" else (4, 16)
-                    found = _ours(target, seconds, http, connections, streams, workers=workers)
-                    ours.append((found["requests"] / found["cpu_s"], found["achieved_rate"]))
-                    theirs.append(_peer(peer, target.by_address, seconds))
-                whole = "≥ 0.9" if workers > 1 else ""
-                name = what if workers == 1 else f"{what}, {workers} workers"
-                for place, unit, bound in ((0, "requests/CPU-s", peer.bound), (1, "requests/s", whole)):
-                    ratios = [mine[place] / other[place] for mine, other in zip(ours, theirs, strict=True)]
-                    ratio = statistics.median(ratios)
-                    reached = statistics.median(mine[place] for mine in ours)
-                    note = f"ratios {min(ratios):.2f} to {max(ratios):.2f}"
-                    rows.append(Row("Load", name, unit, reached, peer.name, reached / ratio, bound, note))
+            ours, theirs = [], []
+            for _ in range(rounds):
+                connections, streams = (64, 1) if http == "1.1" else (4, 16)
+                found = _ours(target, seconds, http, connections, streams)
+                ours.append((found["requests"] / found["cpu_s"], found["achieved_rate"]))
+                theirs.append(_peer(peer, target.by_address, seconds))
+            units = ((0, "requests/CPU-s", peer.bound), (1, "requests/s", "≥ 0.9" if tool == "wrk" else ""))
+            for place, unit, bound in units:
+                ratios = [mine[place] / other[place] for mine, other in zip(ours, theirs, strict=True)]
+                ratio = statistics.median(ratios)
+                reached = statistics.median(mine[place] for mine in ours)
+                note = f"ratios {min(ratios):.2f} to {max(ratios):.2f}"
+                rows.append(Row("Load", what, unit, reached, peer.name, reached / ratio, bound, note))
         closed = _ours(target, seconds, "1.1", 64, 1)["achieved_rate"]
         half = _ours(target, max(seconds, 5), "1.1", 64, 1, rate=round(closed / 2))
         share = 100 * half["achieved_rate"] / half["requested_rate"]
