@@ -15,6 +15,7 @@ from meshlib.parameters import Config
 
 LEDGER, INSIDE, OUTSIDE, GATEWAY = "ledger", "till", "stranger", "ledger-trial"
 """The server that is protected, the client with a sidecar, the one without, the Gateway's name."""
+PORT = 8000  # of the server's Service: in a lab, an ordinary user cannot bind a ClusterIP's port below 1024
 NOBODY = "nobody: no certificate, so no identity"
 NO_ECHO = "not shown: this image has no page /headers that echoes as JSON"
 XFCC = "x-forwarded-client-cert"
@@ -37,7 +38,7 @@ def host(cfg: Config) -> str:
 
 def server(cfg: Config) -> str:
     """The protected server as pods of the cluster name it."""
-    return f"http://{LEDGER}.{cfg.namespace}.svc.cluster.local"
+    return f"http://{LEDGER}.{cfg.namespace}.svc.cluster.local:{PORT}"
 
 
 def place(cfg: Config) -> list[Obj]:
@@ -49,12 +50,12 @@ def place(cfg: Config) -> list[Obj]:
     server = objects.deployment(
         LEDGER, cfg.namespace, image=cfg.image, replicas=1, port=cfg.container_port, config=LEDGER
     )
-    hosts, backend = [host(cfg)], {"host": LEDGER, "port": {"number": 80}}
+    hosts, backend = [host(cfg)], {"host": LEDGER, "port": {"number": PORT}}
     return [
         objects.service_account(LEDGER, cfg.namespace),
         greeting,
         server,
-        objects.service(LEDGER, cfg.namespace, port=80),
+        objects.service(LEDGER, cfg.namespace, port=PORT),
         *callers.deployment(INSIDE, cfg.namespace, image=cfg.client_image, sidecar=True),
         *callers.deployment(OUTSIDE, cfg.namespace, image=cfg.client_image, sidecar=False),
         objects.gateway(GATEWAY, cfg.namespace, hosts=hosts, credential=cfg.credential_name),
