@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import shutil
 import ssl
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -90,12 +94,21 @@ class Lab:
         return folder / "parameters.yaml"
 
 
+def start_as_ordinary_user(home: Path) -> None:
+    """Start a lab that may not listen below port 1024: its ingress has no address, only node ports."""
+    drop = ["setpriv", "--bounding-set", "-net_bind_service"] if os.geteuid() == 0 else []
+    command = [*drop, sys.executable, "-m", "meshlib", "lab", "up"]
+    environ = {**os.environ, "MESHLIB_HOME": str(home)}
+    subprocess.run(command, env=environ, check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    """A lab that is up, with nothing in it."""
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A lab that is up, with nothing in it. A module with `LOW_PORTS = False` gets an ordinary user's."""
     with tempfile.TemporaryDirectory(prefix="meshlib-e2e-") as folder:
         home = Path(folder) / "lab"
-        cluster.start(home)
+        low_ports = getattr(request.module, "LOW_PORTS", True) or not shutil.which("setpriv")
+        (cluster.start if low_ports else start_as_ordinary_user)(home)
         try:
             yield Lab(home)
         finally:

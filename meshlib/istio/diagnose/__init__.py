@@ -38,4 +38,9 @@ def table(found: Sequence[Finding]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-__all__ = ["COLUMNS", "MODES", "Finding", "Snapshot", "collect", "findings", "report", "table"]
+def news(found: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one report whose finding an earlier report did not have, in their order."""
+    return found[~found["Finding"].isin(before["Finding"])].reset_index(drop=True)
+
+
+__all__ = ["COLUMNS", "MODES", "Finding", "Snapshot", "collect", "findings", "news", "report", "table"]

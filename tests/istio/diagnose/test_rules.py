@@ -12,7 +12,7 @@ import pytest
 
 from meshlib import tls
 from meshlib.istio import manifest, objects
-from meshlib.istio.diagnose import MODES, Snapshot, findings, table
+from meshlib.istio.diagnose import MODES, Snapshot, findings, news, table
 from meshlib.istio.diagnose.model import Credential
 
 Obj = dict[str, Any]
@@ -410,3 +410,14 @@ def test_the_table_has_one_row_a_finding() -> None:
     shown = table(findings(snapshot(found)))
     assert list(shown.columns) == ["Mode", "Level", "Finding", "Evidence", "Cause", "Fix", "Code"]
     assert shown.iloc[0]["Mode"] == "sidecar missing"
+
+
+def test_news_is_what_an_earlier_report_did_not_have() -> None:
+    found = healthy()
+    found["Telemetry"].clear()
+    before = table(findings(snapshot(found)))
+    strict(found)
+    after = table(findings(snapshot(found)))
+    assert set(before["Finding"]) < set(after["Finding"])
+    assert news(after, before)["Mode"].tolist() == ["503"]
+    assert news(after, after).empty
