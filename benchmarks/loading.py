@@ -79,20 +79,25 @@ def _ours(
 
 @dataclass(frozen=True)
 class Peer:
-    """How a peer is run, and where its output says how many requests it made."""
+    """How a peer is run, how many connections and streams of each it has, and where it says how many
+    requests it made."""
 
     name: str
     http: str
+    connections: int
+    streams: int
     argv: tuple[str, ...]
     count: str
     bound: str = ""
 
 
 PEERS = (
-    Peer("hey", "1.1", ("hey", "-c", "64", "-z", "DURATIONs", "URL"), r"\[200\]\s+(\d+)", "≥ 5"),
-    Peer("wrk", "1.1", ("wrk", "-t1", "-c64", "-dDURATIONs", "URL"), r"(\d+) requests in", "≥ 0.5"),
-    Peer("hey -h2", "2", ("hey", "-h2", "-c", "64", "-z", "DURATIONs", "URL"), r"\[200\]\s+(\d+)", "≥ 5"),
-    Peer("h2load", "2", ("h2load", "-c4", "-m16", "-D", "DURATION", "URL"), r"requests: (\d+) total"),
+    Peer("hey", "1.1", 64, 1, ("hey", "-c", "64", "-z", "DURATIONs", "URL"), r"\[200\]\s+(\d+)", "≥ 5"),
+    Peer("wrk", "1.1", 64, 1, ("wrk", "-t1", "-c64", "-dDURATIONs", "URL"), r"(\d+) requests in", "≥ 0.5"),
+    Peer(
+        "hey -h2", "2", 1, 64, ("hey", "-h2", "-c", "64", "-z", "DURATIONs", "URL"), r"\[200\]\s+(\d+)", "≥ 5"
+    ),
+    Peer("h2load", "2", 4, 16, ("h2load", "-c4", "-m16", "-D", "DURATION", "URL"), r"requests: (\d+) total"),
 )
 
 
@@ -110,7 +115,8 @@ def compare(rounds: int, seconds: float) -> list[Row]:
     with envoy() as target:
         for peer in PEERS:
             tool, http = peer.argv[0], peer.http
-            what = f"HTTP/{http}, 64 at once"
+            many = f"{peer.connections} connection{'s' if peer.connections > 1 else ''}"
+            what = f"HTTP/{http}, 64 at once on {many}"
             if shutil.which(tool) is None:
                 rows.append(
                     Row("Load", what, "1/CPU-s", None, peer.name, note=f"SKIPPED: {tool} is not installed")
@@ -118,8 +124,7 @@ def compare(rounds: int, seconds: float) -> list[Row]:
                 continue
             ours, theirs = [], []
             for _ in range(rounds):
-                connections, streams = (64, 1) if http == "1.1" else (4, 16)
-                found = _ours(target, seconds, http, connections, streams)
+                found = _ours(target, seconds, http, peer.connections, peer.streams)
                 ours.append((found["requests"] / found["cpu_s"], found["achieved_rate"]))
                 theirs.append(_peer(peer, target.by_address, seconds))
             units = ((0, "requests/CPU-s", peer.bound), (1, "requests/s", "≥ 0.9" if tool == "wrk" else ""))

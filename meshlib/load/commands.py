@@ -33,7 +33,13 @@ Reach = Callable[[str | None, str | None, str, str | None], Callable[[Plan], Loa
 )
 @click.option("--duration", "-d", type=float, help="Seconds; 10 unless --requests is given.")
 @click.option("--requests", "-n", type=int, help="End after so many requests.")
-@click.option("--http", type=click.Choice(["1.1", "2"]), default="1.1", show_default=True)
+@click.option(
+    "--http",
+    type=click.Choice(["1.1", "2"]),
+    default="1.1",
+    show_default=True,
+    help="Version; a server that does not speak 2 is an error.",
+)
 @click.option("--method", "-X", default=None, help="GET, or POST when there is a body.")
 @click.option("--header", "-H", multiple=True, metavar="K:V", help="A request header; may be repeated.")
 @click.option("--data", metavar="TEXT|@FILE", help="The body of each request.")

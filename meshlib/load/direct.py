@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 
 import pycurl
 
-from meshlib.load import handles, http1, kinds, sockets
+from meshlib.load import handles, http1, kinds, sockets, tracing
 from meshlib.load.plan import NS, Plan
 from meshlib.load.wire import Done
 
 PIECE = 65536
+PLACE = tracing.PLACE.encode()
 VERSION = 2  # libcurl's number of HTTP/1.1
 WEIRD_REPLY, SHORT_BODY, TIMED_OUT, EMPTY_REPLY = 8, 18, 28, 52
 LOOK_NS = NS // 10  # how often requests are looked through for those that take too long
@@ -45,11 +46,13 @@ class _Lane:
 class Connections:
     """A `Wire` of one connection a slot."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, traced: tracing.Lines) -> None:
         self.messages: dict[str, str] = {}
         self._multi = handles.multi(plan)
         self._sockets = sockets.Sockets(self._multi)
-        self._heads = [http1.head(request) for request in plan.requests]
+        heads = [http1.head(request) for request in plan.requests]
+        # by sampled, then by item
+        self._heads = [["\r\n".join([head, *lines, "\r\n"]).encode() for head in heads] for lines in traced]
         self._bodies = [request.body or b"" for request in plan.requests]
         self._no_body = [request.method.upper() == "HEAD" for request in plan.requests]
         self._lanes = [self._lane(plan, slot) for slot in range(plan.connections)]
@@ -65,9 +68,9 @@ class Connections:
         handle.setopt(pycurl.CONNECT_ONLY, 1)
         return _Lane(slot, handle)
 
-    def start(self, slot: int, item: int, extra: list[str]) -> None:
+    def start(self, slot: int, item: int, span: bytes, sampled: bool) -> None:
         lane = self._lanes[slot]
-        lane.request = "\r\n".join([self._heads[item], *extra, "\r\n"]).encode() + self._bodies[item]
+        lane.request = self._heads[sampled][item].replace(PLACE, span) + self._bodies[item]
         lane.answer.begin(self._no_body[item])
         lane.busy, lane.heard, lane.opened = True, False, NONE_OPENED
         lane.begun_ns = time.perf_counter_ns()

@@ -1,6 +1,6 @@
 """One worker: sends what a plan says, when it says so, and writes a record a request.
 
-How a request is sent is up to a `Wire`: `direct` where it suits, else `transfers`.
+How a request is sent is up to a `Wire`: `direct` or `multiplexed` where they suit, else `transfers`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from meshlib.load import direct, http1, kinds, records, stats, transfers
+from meshlib.load import direct, http1, http2, kinds, multiplexed, records, stats, tracing, transfers
 from meshlib.load.plan import NS, Plan, mix, schedule
 from meshlib.load.wire import Done, Wire
 
-SIZE, PACK = records.PACK.size, records.PACK.pack_into
+SIZE, PACK, SAMPLED = records.PACK.size, records.PACK.pack_into, records.SAMPLED
 FULL = SIZE * 4096  # bytes of records that are kept in memory
 TICK_NS = NS // 4  # how often progress is told
 RETRY_NS = (
@@ -76,6 +76,12 @@ def drive(plan: Plan, sink: BinaryIO, *, worker: int = 0, progress: Progress | N
     return engine.outcome
 
 
+def _wire(plan: Plan, traced: tracing.Lines) -> Wire:
+    if http1.suits(plan):
+        return direct.Connections(plan, traced)
+    return multiplexed.Connections(plan, traced) if http2.suits(plan) else transfers.Transfers(plan, traced)
+
+
 class _Engine:
     def __init__(self, plan: Plan, sink: BinaryIO, worker: int) -> None:
         self.plan = plan
@@ -84,10 +90,12 @@ class _Engine:
         self._worker = worker
         self._buffer = bytearray(FULL)
         self._filled = 0
-        self._wire: Wire = direct.Connections(plan) if http1.suits(plan) else transfers.Transfers(plan)
+        self._wire = _wire(plan, tracing.lines(plan, self.outcome.prefix))
+        self._send = self._wire.start
         self._order = mix(plan)
         # by slot: intended, started, trace, flags, item
         self._flying: dict[int, tuple[int, int, int, int, int]] = {}
+        self._traced = plan.trace != "none"
         self._trace_seed = secrets.randbits(64)
         self._sampled_below = 2**64 if plan.sampled is None else int(plan.sampled * 2**64)
         self._started = 0
@@ -145,27 +153,14 @@ class _Engine:
         number = self._started
         self._started = number + 1
         item = self._order[number % len(self._order)]
-        trace = flags = 0
-        extra: list[str] = []
-        if self.plan.trace != "none":
-            trace = (self._trace_seed + number * MIX) & MASK or 1
-            flags = records.SAMPLED if trace < self._sampled_below else 0
-            extra = self._trace_headers(trace, flags)
-        self._flying[slot] = (intended, now, trace, flags, item)
-        self._wire.start(slot, item, extra)
-
-    def _trace_headers(self, trace: int, flags: int) -> list[str]:
-        span = f"{trace:016x}"
-        id_ = self.outcome.prefix + span
-        mark = "1" if flags else "0"
-        found: list[str] = []
-        if self.plan.trace != "b3":
-            found.append(f"traceparent: 00-{id_}-{span}-0{mark}")
-        if self.plan.trace != "w3c":
-            found += [f"x-b3-traceid: {id_}", f"x-b3-spanid: {span}"]
-            if self.plan.sampled is not None:
-                found.append(f"x-b3-sampled: {mark}")
-        return found
+        if not self._traced:
+            self._flying[slot] = (intended, now, 0, 0, item)
+            self._send(slot, item, b"", False)
+            return
+        trace = (self._trace_seed + number * MIX) & MASK or 1
+        sampled = trace < self._sampled_below
+        self._flying[slot] = (intended, now, trace, SAMPLED if sampled else 0, item)
+        self._send(slot, item, b"%016x" % trace, sampled)
 
     def _record(self, done: Done) -> None:
         slot, error, status, opened, dns, connect, tls, first, total, size, http = done

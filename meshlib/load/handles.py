@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import SplitResult
 
 import pycurl
 
@@ -69,6 +70,15 @@ def keep_to(made: pycurl.Curl, plan: Plan, connection: int) -> None:
     if names:
         made.setopt(pycurl.RESOLVE, names)
         made.setopt(pycurl.CONNECT_TO, ways)
+
+
+def dial_only(made: pycurl.Curl, url: SplitResult) -> None:
+    """Let the handle open a connection to the URL's host and port, and no more: no TLS, no request."""
+    port = url.port or {"http": 80, "https": 443}[url.scheme]
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+    made.setopt(pycurl.URL, f"http://{host}:{port}/")
+    made.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+    made.setopt(pycurl.CONNECT_ONLY, 1)
 
 
 def aim(made: pycurl.Curl, plan: Plan, request: Request) -> None:

@@ -26,13 +26,21 @@ class Malformed(Exception):
 def suits(plan: Plan) -> bool:
     """Whether every request of the plan can be written once and for all: HTTP/1.1 to one origin over
     connections that stay open, a URL that needs no rewriting, no header that changes the framing."""
-    if plan.http != "1.1" or not plan.keepalive:
-        return False
-    origins = {(parts.scheme, parts.netloc) for parts in (urlsplit(each.url) for each in plan.requests)}
-    return len(origins) == 1 and all(_is_plain(each) for each in plan.requests)
+    return (
+        plan.http == "1.1"
+        and plan.keepalive
+        and one_origin(plan)
+        and all(is_plain(each) for each in plan.requests)
+    )
 
 
-def _is_plain(request: Request) -> bool:
+def one_origin(plan: Plan) -> bool:
+    """Whether all requests of the plan go to the same scheme, host and port."""
+    return len({urlsplit(each.url)[:2] for each in plan.requests}) == 1
+
+
+def is_plain(request: Request) -> bool:
+    """Whether the request can be written as it stands: its URL is sent as it is, no header frames it."""
     parts = urlsplit(request.url)
     names = {header.partition(":")[0].strip().lower() for header in request.headers}
     return (
@@ -52,15 +60,20 @@ def head(request: Request) -> str:
     """
     parts = urlsplit(request.url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    name, _, port = parts.netloc.rpartition(":")
-    host = name if port in ("", DEFAULT_PORTS[parts.scheme]) and name else parts.netloc
-    usual = {"Host": host, "User-Agent": AGENT, "Accept": "*/*"}
+    usual = {"Host": host(request), "User-Agent": AGENT, "Accept": "*/*"}
     if request.body is not None:
         usual |= {"Content-Length": str(len(request.body)), "Content-Type": FORM}
     replaced = {header.partition(":")[0].strip().lower() for header in request.headers}
     lines = [f"{name}: {value}" for name, value in usual.items() if name.lower() not in replaced]
     lines += [header for header in request.headers if header.partition(":")[2].strip()]
     return "\r\n".join([f"{request.method.upper()} {target} HTTP/1.1", *lines])
+
+
+def host(request: Request) -> str:
+    """What `Host` says: the port only where it is not the scheme's own."""
+    parts = urlsplit(request.url)
+    name, _, port = parts.netloc.rpartition(":")
+    return name if port in ("", DEFAULT_PORTS[parts.scheme]) and name else parts.netloc
 
 
 class Answer:

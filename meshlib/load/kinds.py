@@ -29,7 +29,7 @@ EXPIRED, NAME, UNFINISHED, OTHER = "certificate_expired", "certificate_name", "u
 ALL: tuple[str, ...] = (NONE, *dict.fromkeys(KINDS.values()), EXPIRED, NAME, UNFINISHED, OTHER)
 NUMBER: dict[str, int] = {kind: number for number, kind in enumerate(ALL)}
 X509_EXPIRED = 10  # OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED
-X509_NAME = 62  # X509_V_ERR_HOSTNAME_MISMATCH
+X509_NAMES = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
 def kind_of(code: int, message: str, verify_result: int) -> str:
@@ -37,6 +37,6 @@ def kind_of(code: int, message: str, verify_result: int) -> str:
     if code == PEER_FAILED_VERIFICATION:
         if verify_result == X509_EXPIRED or "expired" in message:
             return EXPIRED
-        if verify_result == X509_NAME or "subject name" in message or "subjectAltName" in message:
+        if verify_result in X509_NAMES or "subject name" in message or "subjectAltName" in message:
             return NAME
     return KINDS.get(code, OTHER)

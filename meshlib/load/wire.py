@@ -15,8 +15,9 @@ class Wire(Protocol):
 
     messages: dict[str, str]  # kind of failure → the first text of that kind
 
-    def start(self, slot: int, item: int, extra: list[str]) -> None:
-        """Send request `item` of the plan with `extra` header lines."""
+    def start(self, slot: int, item: int, span: bytes, sampled: bool) -> None:
+        """Send request `item` of the plan with the trace headers of `sampled`, `span` (16 hex digits) in
+        their `tracing.PLACE`."""
 
     def step(self, wait_s: float) -> list[Done]:
         """Wait for news, `wait_s` at the longest."""
