@@ -104,26 +104,22 @@ class Connections:
         self._multi.add_handle(lane.handle)
 
     def _connected(self) -> None:
-        left = 1
-        while left:
-            left, good, bad = self._multi.info_read(1000)
-            for handle in good:
-                self._connecting -= 1
-                lane, info = self._of[handle], handle.getinfo
-                marks = (
-                    info(pycurl.NAMELOOKUP_TIME_T),
-                    info(pycurl.CONNECT_TIME_T),
-                    info(pycurl.APPCONNECT_TIME_T),
-                )
-                lane.opened = (lane.opened[0] + 1, *marks)
-                lane.fd = info(pycurl.ACTIVESOCKET)
-                self._sockets.adopt(lane.fd, lane.slot)
-                self._send(lane, lane.request)
-            for handle, code, message in bad:
-                self._connecting -= 1
+        for handle, code, message in self._sockets.finished():
+            self._connecting -= 1
+            lane, info = self._of[handle], handle.getinfo
+            if code:
                 self._multi.remove_handle(handle)
-                verdict = handle.getinfo(pycurl.SSL_VERIFYRESULT)
-                self._failed(self._of[handle], code, message, verdict)
+                self._failed(lane, code, message, info(pycurl.SSL_VERIFYRESULT))
+                continue
+            marks = (
+                info(pycurl.NAMELOOKUP_TIME_T),
+                info(pycurl.CONNECT_TIME_T),
+                info(pycurl.APPCONNECT_TIME_T),
+            )
+            lane.opened = (lane.opened[0] + 1, *marks)
+            lane.fd = info(pycurl.ACTIVESOCKET)
+            self._sockets.adopt(lane.fd, lane.slot)
+            self._send(lane, lane.request)
 
     def _send(self, lane: _Lane, data: bytes) -> None:
         try:

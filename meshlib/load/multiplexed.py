@@ -132,21 +132,18 @@ class Connections:
             self._sockets.also_write(link.fd, bool(link.unsent))
 
     def _connected(self) -> None:
-        left = 1
-        while left:
-            left, good, bad = self._multi.info_read(1000)
-            for handle in good:
-                link = self._dialled.pop(handle)
-                try:
-                    link.connected()
-                except Broken as error:
-                    self._broken(link, error)
-                    continue
-                self._by_fd[link.fd] = link
-                self._sockets.adopt(link.fd, link.fd)
-                self._go_on(link)
-            for handle, code, message in bad:
-                self._broken(self._dialled.pop(handle), Broken(code, message))
+        for handle, code, message in self._sockets.finished():
+            link = self._dialled.pop(handle)
+            try:
+                if code:
+                    raise Broken(code, message)
+                link.connected()
+            except Broken as error:
+                self._broken(link, error)
+                continue
+            self._by_fd[link.fd] = link
+            self._sockets.adopt(link.fd, link.fd)
+            self._go_on(link)
 
     def _receive(self, link: Link) -> None:
         ended: list[http2.Stream] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import select
+from collections.abc import Iterator
 
 import pycurl
 
@@ -35,7 +36,7 @@ class Sockets:
     """
 
     def __init__(self, multi: pycurl.CurlMulti) -> None:
-        self._act, self._timeout = multi.socket_action, multi.timeout
+        self._act, self._timeout, self._read = multi.socket_action, multi.timeout, multi.info_read
         self._watched: dict[int, int] = {}  # what libcurl wants; REMOVE: idle, still polled
         self._adopted: dict[int, int] = {}  # socket → slot
         self._polled: _Epoll | _Poll = _Epoll() if hasattr(select, "epoll") else _Poll()
@@ -112,6 +113,15 @@ class Sockets:
         if not events and due_ms >= 0:
             act(pycurl.SOCKET_TIMEOUT, 0)
         return found
+
+    def finished(self) -> Iterator[tuple[pycurl.Curl, int, str]]:
+        """Handles that libcurl is done with, each with its error code (0: none) and text."""
+        left = 1
+        while left:
+            left, good, bad = self._read(1000)
+            for handle in good:
+                yield handle, 0, ""
+            yield from bad
 
     def close(self) -> None:
         """Give the poller back; the sockets are libcurl's."""

@@ -48,20 +48,19 @@ class Transfers:
     def step(self, wait_s: float) -> list[Done]:
         self._sockets.step(wait_s, self._under_way)
         found: list[Done] = []
-        left = 1
-        while left:
-            left, good, bad = self._multi.info_read(1000)
-            found += [self._done(handle, self._wrong_version(handle)) for handle in good]
-            for handle, code, message in bad:
+        for handle, code, message in self._sockets.finished():
+            if code:
                 kind = kinds.kind_of(code, message, handle.getinfo(pycurl.SSL_VERIFYRESULT))
                 self.messages.setdefault(kind, message)
                 found.append(self._done(handle, kinds.NUMBER[kind]))
+            else:
+                found.append(self._done(handle, self._wrong_version(handle)))
         self._under_way -= len(found)
         return found
 
     def _wrong_version(self, handle: pycurl.Curl) -> int:
         """The place of its error, where HTTP/2 was wanted and libcurl made do with HTTP/1.1; else 0."""
-        if self._plan.http != "2" or handle.getinfo(HTTP_VERSION) == pycurl.CURL_HTTP_VERSION_2_0:
+        if self._plan.http == "1.1" or handle.getinfo(HTTP_VERSION) == pycurl.CURL_HTTP_VERSION_2_0:
             return 0
         self.messages.setdefault(NO_HTTP2, "the server does not speak HTTP/2")
         return kinds.NUMBER[NO_HTTP2]
