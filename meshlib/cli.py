@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from meshlib import __version__
+from meshlib import __version__, examples
 from meshlib.errors import MeshlibError
 from meshlib.home import lab_kubeconfig
 
@@ -39,6 +39,9 @@ class LazyGroup(click.Group):
         module, attribute, _ = COMMANDS[cmd_name]
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
+        command.epilog = examples.text(cmd_name)
+        for name, each in command.commands.items() if isinstance(command, click.Group) else ():
+            each.epilog = examples.text(f"{cmd_name} {name}")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
