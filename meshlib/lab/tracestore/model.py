@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from functools import lru_cache
 from math import isfinite
 from typing import TypeAlias
@@ -86,8 +87,20 @@ def _string_tag(key: str) -> str:
     return f'{{"key":{quote(key)},"type":"string","value":'
 
 
-def tag_text(value: Value) -> str:
-    """A tag's value as a search compares it: text, `true`, `12`."""
+def tag_jsons(key: str, text: str) -> list[str]:
+    """The JSON of every tag with this key whose value a search writes as `text`: text, `true`, `12`, hex."""
+    values: list[Value] = [text]
+    for value_of in (_bool, int, float, bytes.fromhex):
+        with suppress(ValueError):
+            values.append(value_of(text))
+    return [tag_json(key, value) for value in values if _text(value) == text]
+
+
+def _bool(text: str) -> bool:
+    return bool(("false", "true").index(text))
+
+
+def _text(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return value.hex() if isinstance(value, bytes) else str(value)
