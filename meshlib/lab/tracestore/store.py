@@ -28,8 +28,7 @@ SCHEMA = Path(__file__).with_name("schema.sql")
 
 # a number that a chunk has seen is not given out again, though its span may be gone
 LAST_ID = """
-SELECT max(coalesce((SELECT max(id) FROM span), 0),
-           coalesce((SELECT max(chunk) + 1 FROM chunk_trace), 0) * ? - 1)
+SELECT max(coalesce((SELECT max(id) FROM span), 0), coalesce((SELECT max(chunk) + 1 FROM chunk_trace), 0) * ?)
 """
 SORT = """
 INSERT INTO chunk_trace
@@ -277,4 +276,5 @@ def _rest(flags: int, references: tuple[Reference, ...], logs: list[tuple[int, l
         [f'{{"refType":"{how}","traceID":"{t.hex()}","spanID":"{s.hex()}"}}' for how, t, s in references]
     )
     items = ",".join([f'{{"timestamp":{at},"fields":[{",".join(fields)}]}}' for at, fields in logs])
-    return f'{f""""flags":{flags},""" if flags else ""}"references":[{refs}],"logs":[{items}]'
+    head = f'"flags":{flags},' if flags else ""
+    return f'{head}"references":[{refs}],"logs":[{items}]'
