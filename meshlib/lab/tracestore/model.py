@@ -1,4 +1,4 @@
-"""One span as the store takes it, whatever wire it came by."""
+"""One span as the store takes it, whatever wire it came by, and the JSON that is kept of it (pure)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import lru_cache
 from math import isfinite
 from typing import TypeAlias
+from zlib import crc32
 
 import msgspec
 
@@ -112,3 +113,34 @@ _encode = msgspec.json.Encoder().encode
 def quote(text: str) -> str:
     """A JSON string."""
     return _encode(text).decode()
+
+
+def mark(tag: str) -> bytes:
+    """Four bytes for a tag's JSON. Other tags may share them: they say where to look, not what is there."""
+    return crc32(tag.encode()).to_bytes(4, "big")
+
+
+NOBODY = bytearray()
+
+
+def parent_of(references: tuple[Reference, ...]) -> bytearray:
+    """The span id of the first parent, or empty."""
+    for how, _, parent in references:
+        if how == "CHILD_OF":
+            return bytearray(parent)
+    return NOBODY
+
+
+def logs_json(logs: tuple[Log, ...]) -> list[tuple[int, list[str]]]:
+    """Each log's time and fields, these as JSON."""
+    return [(at_us, [tag_json(key, value) for key, value in fields]) for at_us, fields in logs]
+
+
+def rest_json(flags: int, references: tuple[Reference, ...], logs: list[tuple[int, list[str]]]) -> str:
+    """Flags, references and logs as Jaeger writes them: JSON members without their braces."""
+    refs = ",".join(
+        [f'{{"refType":"{how}","traceID":"{t.hex()}","spanID":"{s.hex()}"}}' for how, t, s in references]
+    )
+    items = ",".join([f'{{"timestamp":{at},"fields":[{",".join(fields)}]}}' for at, fields in logs])
+    head = f'"flags":{flags},' if flags else ""
+    return f'{head}"references":[{refs}],"logs":[{items}]'

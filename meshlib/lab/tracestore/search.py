@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from meshlib.lab.tracestore.model import tag_jsons, trace_id_of
+from meshlib.lab.tracestore.model import mark, tag_jsons, trace_id_of
 from meshlib.lab.tracestore.query import Search
-from meshlib.lab.tracestore.store import CHUNK, Store, mark
+from meshlib.lab.tracestore.store import CHUNK, Store
 
 _FIELD, _ROW = "\x1f", "\x1e"  # JSON text never holds them raw
 _SPAN = (

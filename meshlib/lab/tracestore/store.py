@@ -13,9 +13,8 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
-from meshlib.lab.tracestore.model import Log, Reference, Span, Tags, tag_json
+from meshlib.lab.tracestore.model import Span, Tags, logs_json, mark, parent_of, rest_json, tag_json
 from meshlib.lab.tracestore.tagsets import TagSets, insert
 
 VERSION = 3
@@ -23,7 +22,6 @@ LOG = logging.getLogger("tracestore.store")
 CHUNK = 32_768  # spans that are sorted by trace together
 TRIM = 2000  # spans that one commit removes at most, so that no commit is long
 LOOK_EVERY = 50  # commits between two looks at the size of the file
-NOBODY = bytearray()
 SCHEMA = Path(__file__).with_name("schema.sql")
 
 # a number that a chunk has seen is not given out again, though its span may be gone
@@ -34,11 +32,6 @@ SORT = """
 INSERT INTO chunk_trace
 SELECT ?1, trace, id FROM span WHERE id >= ?1 * ?2 AND id < (?1 + 1) * ?2 ORDER BY trace
 """
-
-
-def mark(tag: str) -> bytes:
-    """Four bytes for a tag's JSON. Other tags may share them: they say where to look, not what is there."""
-    return crc32(tag.encode()).to_bytes(4, "big")
 
 
 class Store:
@@ -129,7 +122,7 @@ class Store:
             tagset, own = split(span)
             service = services.get(span.service) or self._new_service(span.service)
             operation = (service, span.operation, span.kind)
-            references, logs = span.references, _logs(span.logs) if span.logs else []
+            references, logs = span.references, logs_json(span.logs)
             marked = [*own, *(field for _, fields in logs for field in fields)] if logs else own
             rows.append(
                 (
@@ -140,12 +133,12 @@ class Store:
                     operations.get(operation) or self._new_operation(operation),
                     processes.get((span.service, span.process_tags)) or self._new_process(span),
                     tagset,
-                    _parent(references),
+                    parent_of(references),
                     span.start_us,
                     span.duration_us,
                     bytearray().join([mark(tag) for tag in marked]),
                     ",".join(own),
-                    _rest(span.flags, references, logs),
+                    rest_json(span.flags, references, logs),
                 )
             )
         self._last_id = id_
@@ -249,7 +242,7 @@ def _open(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 
 def _of_this_version(connection: sqlite3.Connection) -> None:
-    """Empty a file of an earlier version: its hashes mean something else, and a search would find nothing."""
+    """Empty a file of an earlier version: its tables are others, and a search would find nothing."""
     [(found,)] = connection.execute("PRAGMA user_version").fetchall()
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     if found != VERSION and tables:
@@ -257,24 +250,3 @@ def _of_this_version(connection: sqlite3.Connection) -> None:
         for (name,) in tables:
             connection.execute(f"DROP TABLE {name}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
-
-
-def _parent(references: tuple[Reference, ...]) -> bytearray:
-    for how, _, parent in references:
-        if how == "CHILD_OF":
-            return bytearray(parent)
-    return NOBODY
-
-
-def _logs(logs: tuple[Log, ...]) -> list[tuple[int, list[str]]]:
-    """Each log's time and fields, these as JSON."""
-    return [(at_us, [tag_json(key, value) for key, value in fields]) for at_us, fields in logs]
-
-
-def _rest(flags: int, references: tuple[Reference, ...], logs: list[tuple[int, list[str]]]) -> str:
-    refs = ",".join(
-        [f'{{"refType":"{how}","traceID":"{t.hex()}","spanID":"{s.hex()}"}}' for how, t, s in references]
-    )
-    items = ",".join([f'{{"timestamp":{at},"fields":[{",".join(fields)}]}}' for at, fields in logs])
-    head = f'"flags":{flags},' if flags else ""
-    return f'{head}"references":[{refs}],"logs":[{items}]'

@@ -12,10 +12,10 @@ import pytest
 
 from meshlib.errors import LabError
 from meshlib.lab.tracestore import jaeger, search
-from meshlib.lab.tracestore.model import Span, tag_json
+from meshlib.lab.tracestore.model import Span, mark, tag_json
 from meshlib.lab.tracestore.query import BadQuery, Search, go_duration_us, legacy_search
 from meshlib.lab.tracestore.settings import settings
-from meshlib.lab.tracestore.store import CHUNK, Store, mark
+from meshlib.lab.tracestore.store import CHUNK, Store
 
 
 def span(number: int, **changes: object) -> Span:
