@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from math import isfinite
+from struct import pack
 from typing import TypeAlias
 from zlib import crc32
 
@@ -115,9 +117,9 @@ def quote(text: str) -> str:
     return _encode(text).decode()
 
 
-def mark(tag: str) -> bytes:
-    """Four bytes for a tag's JSON. Other tags may share them: they say where to look, not what is there."""
-    return crc32(tag.encode()).to_bytes(4, "big")
+def marks(tags: Sequence[str]) -> bytearray:
+    """Four bytes for each tag's JSON. Others may share them: they say where to look, not what is there."""
+    return bytearray(pack(f">{len(tags)}I", *map(crc32, map(str.encode, tags))))
 
 
 NOBODY = bytearray()
@@ -138,9 +140,12 @@ def logs_json(logs: tuple[Log, ...]) -> list[tuple[int, list[str]]]:
 
 def rest_json(flags: int, references: tuple[Reference, ...], logs: list[tuple[int, list[str]]]) -> str:
     """Flags, references and logs as Jaeger writes them: JSON members without their braces."""
-    refs = ",".join(
-        [f'{{"refType":"{how}","traceID":"{t.hex()}","spanID":"{s.hex()}"}}' for how, t, s in references]
-    )
-    items = ",".join([f'{{"timestamp":{at},"fields":[{",".join(fields)}]}}' for at, fields in logs])
+    refs = items = ""
+    if references:
+        refs = ",".join(
+            [f'{{"refType":"{how}","traceID":"{t.hex()}","spanID":"{s.hex()}"}}' for how, t, s in references]
+        )
+    if logs:
+        items = ",".join([f'{{"timestamp":{at},"fields":[{",".join(fields)}]}}' for at, fields in logs])
     head = f'"flags":{flags},' if flags else ""
     return f'{head}"references":[{refs}],"logs":[{items}]'

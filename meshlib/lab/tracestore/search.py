@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from meshlib.lab.tracestore.model import mark, tag_jsons, trace_id_of
+from meshlib.lab.tracestore.model import marks, tag_jsons, trace_id_of
 from meshlib.lab.tracestore.query import Search
 from meshlib.lab.tracestore.store import CHUNK, Store
 
@@ -139,4 +139,4 @@ def _tagged(store: Store, tags: list[str]) -> tuple[str, list[object]]:
     for column in ("tagset", "process"):
         if ids := store.holding(column, tags):
             any_of.append(f"{column} IN ({ids})")
-    return f"({' OR '.join(any_of)})", [value for tag in tags for value in (mark(tag), tag, tag)]
+    return f"({' OR '.join(any_of)})", [value for tag in tags for value in (marks([tag]), tag, tag)]

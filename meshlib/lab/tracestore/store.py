@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from meshlib.lab.tracestore.model import Span, Tags, logs_json, mark, parent_of, rest_json, tag_json
+from meshlib.lab.tracestore.model import Span, Tags, logs_json, marks, parent_of, rest_json, tag_json
 from meshlib.lab.tracestore.tagsets import TagSets, insert
 
 VERSION = 3
@@ -122,7 +122,7 @@ class Store:
             tagset, own = split(span)
             service = services.get(span.service) or self._new_service(span.service)
             operation = (service, span.operation, span.kind)
-            references, logs = span.references, logs_json(span.logs)
+            references, logs = span.references, logs_json(span.logs) if span.logs else []
             marked = [*own, *(field for _, fields in logs for field in fields)] if logs else own
             rows.append(
                 (
@@ -136,7 +136,7 @@ class Store:
                     parent_of(references),
                     span.start_us,
                     span.duration_us,
-                    bytearray().join([mark(tag) for tag in marked]),
+                    marks(marked),
                     ",".join(own),
                     rest_json(span.flags, references, logs),
                 )

@@ -34,8 +34,11 @@ class TagSets:
         own: list[str] = []
         if own_keys:
             texts = texts.copy()  # the caller's span stays as it is
-            own = [tag_json(key, texts.pop(key)) for key in own_keys if key in texts]
-            if not own_keys.keys().isdisjoint([key for key, _ in tags]):
+            for key in own_keys:
+                text = texts.pop(key, None)
+                if text is not None:
+                    own.append(tag_json(key, text))
+            if not own_keys.keys().isdisjoint(dict(tags)):
                 own += [tag_json(key, value) for key, value in tags if key in own_keys]
                 tags = tuple([tag for tag in tags if tag[0] not in own_keys])
         packed = _pack((texts, tags))

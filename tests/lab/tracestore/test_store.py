@@ -12,7 +12,7 @@ import pytest
 
 from meshlib.errors import LabError
 from meshlib.lab.tracestore import jaeger, search
-from meshlib.lab.tracestore.model import Span, mark, tag_json
+from meshlib.lab.tracestore.model import Span, marks, tag_json
 from meshlib.lab.tracestore.query import BadQuery, Search, go_duration_us, legacy_search
 from meshlib.lab.tracestore.settings import settings
 from meshlib.lab.tracestore.store import CHUNK, Store
@@ -152,7 +152,7 @@ def test_tags_with_the_same_mark_are_told_apart(tmp_path: Path) -> None:
     store = Store(tmp_path)
     vary(store, "id")
     one, other = "plumless", "buckeroo"  # of one length and one CRC-32
-    assert mark(tag_json("id", one)) == mark(tag_json("id", other))
+    assert marks([tag_json("id", one)]) == marks([tag_json("id", other)])
     store.add([span(100, texts={"id": one}, tags=()), span(101, texts={"id": other}, tags=())])
     assert ids(store, tags={"id": one}) == [100]
     assert ids(store, tags={"id": other}) == [101]
