@@ -118,6 +118,7 @@ def search(count: int) -> list[Row]:
         "1,500 traces of a service": "",
         "… with a tag that all have": "&tag=http.method:GET",
         "… with a tag that one in a thousand has": "&tag=http.status_code:503",
+        "… with a tag that none has": "&tag=http.status_code:418",
         "… longer than 8.7 ms": "&minDuration=8.7ms",
         "one by its request id": f"&tags=%7B{tag}%7D",
     }

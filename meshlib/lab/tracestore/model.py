@@ -1,11 +1,15 @@
-"""One span as the store takes it, whatever wire it came by."""
+"""One span as the store takes it, whatever wire it came by, and the JSON that is kept of it (pure)."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from math import isfinite
+from struct import pack
 from typing import TypeAlias
+from zlib import crc32
 
 import msgspec
 
@@ -86,8 +90,20 @@ def _string_tag(key: str) -> str:
     return f'{{"key":{quote(key)},"type":"string","value":'
 
 
-def tag_text(value: Value) -> str:
-    """A tag's value as a search compares it: text, `true`, `12`."""
+def tag_jsons(key: str, text: str) -> list[str]:
+    """The JSON of every tag with this key whose value a search writes as `text`: text, `true`, `12`, hex."""
+    values: list[Value] = [text]
+    for value_of in (_bool, int, float, bytes.fromhex):
+        with suppress(ValueError):
+            values.append(value_of(text))
+    return [tag_json(key, value) for value in values if _text(value) == text]
+
+
+def _bool(text: str) -> bool:
+    return bool(("false", "true").index(text))
+
+
+def _text(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return value.hex() if isinstance(value, bytes) else str(value)
@@ -99,3 +115,37 @@ _encode = msgspec.json.Encoder().encode
 def quote(text: str) -> str:
     """A JSON string."""
     return _encode(text).decode()
+
+
+def marks(tags: Sequence[str]) -> bytearray:
+    """Four bytes for each tag's JSON. Others may share them: they say where to look, not what is there."""
+    return bytearray(pack(f">{len(tags)}I", *map(crc32, map(str.encode, tags))))
+
+
+NOBODY = bytearray()
+
+
+def parent_of(references: tuple[Reference, ...]) -> bytearray:
+    """The span id of the first parent, or empty."""
+    for how, _, parent in references:
+        if how == "CHILD_OF":
+            return bytearray(parent)
+    return NOBODY
+
+
+def logs_json(logs: tuple[Log, ...]) -> list[tuple[int, list[str]]]:
+    """Each log's time and fields, these as JSON."""
+    return [(at_us, [tag_json(key, value) for key, value in fields]) for at_us, fields in logs]
+
+
+def rest_json(flags: int, references: tuple[Reference, ...], logs: list[tuple[int, list[str]]]) -> str:
+    """Flags, references and logs as Jaeger writes them: JSON members without their braces."""
+    refs = items = ""
+    if references:
+        refs = ",".join(
+            [f'{{"refType":"{how}","traceID":"{t.hex()}","spanID":"{s.hex()}"}}' for how, t, s in references]
+        )
+    if logs:
+        items = ",".join([f'{{"timestamp":{at},"fields":[{",".join(fields)}]}}' for at, fields in logs])
+    head = f'"flags":{flags},' if flags else ""
+    return f'{head}"references":[{refs}],"logs":[{items}]'

@@ -6,14 +6,13 @@ lock, which a busy ingest does not give away quickly.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from meshlib.lab.tracestore.model import tag_json, trace_id_of
+from meshlib.lab.tracestore.model import marks, tag_jsons, trace_id_of
 from meshlib.lab.tracestore.query import Search
-from meshlib.lab.tracestore.store import Store, tag_hash
+from meshlib.lab.tracestore.store import CHUNK, Store
 
 _FIELD, _ROW = "\x1f", "\x1e"  # JSON text never holds them raw
 _SPAN = (
@@ -22,6 +21,24 @@ _SPAN = (
     " || x'1f' || span.own || x'1f' || span.rest"
 )
 _NAMES_AT_ONCE = 500  # SQLite allows 999 values in a statement
+
+# The spans of the traces of {hits}, in its order: from the sorted chunks, and by reading what came after.
+_OF_TRACES = f"""
+WITH RECURSIVE hit(trace, place) AS MATERIALIZED (SELECT trace, row_number() OVER () FROM ({{hits}})),
+chunks(chunk) AS (
+    SELECT min(chunk) FROM chunk_trace
+    UNION ALL SELECT chunk + 1 FROM chunks WHERE chunk < (SELECT max(chunk) FROM chunk_trace)
+),
+found(id, place) AS (
+    SELECT span, place FROM chunks CROSS JOIN hit CROSS JOIN chunk_trace USING (chunk, trace)
+    UNION ALL
+    SELECT id, place FROM span CROSS JOIN hit USING (trace)
+    WHERE id >= coalesce((SELECT max(chunk) + 1 FROM chunk_trace), 0) * {CHUNK}
+)
+SELECT group_concat(text, x'1e') FROM (
+    SELECT {_SPAN} AS text FROM found CROSS JOIN span USING (id) ORDER BY place, start_us
+)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +66,7 @@ def find(store: Store, search: Search) -> Traces:
     matching = _matching(store, search)
     if matching is None:
         return {}
-    sql, values = matching
-    return _traces(
-        store, f"WITH hit AS MATERIALIZED ({sql}) SELECT {{}} FROM hit JOIN span USING (trace)", values
-    )
+    return _traces(store, *matching)
 
 
 def by_id(store: Store, trace_ids: Iterable[str]) -> Traces:
@@ -61,8 +75,8 @@ def by_id(store: Store, trace_ids: Iterable[str]) -> Traces:
     found: Traces = {}
     for at in range(0, len(wanted), _NAMES_AT_ONCE):
         part = wanted[at : at + _NAMES_AT_ONCE]
-        marks = ",".join("?" * len(part))
-        found |= _traces(store, f"SELECT {{}} FROM span WHERE trace IN ({marks})", part)
+        hits = f"SELECT column1 AS trace FROM (VALUES {','.join(['(?)'] * len(part))})"
+        found |= _traces(store, hits, part)
     return found
 
 
@@ -80,8 +94,8 @@ def dependencies(store: Store, start_us: int, end_us: int) -> list[tuple[str, st
     return [(parent, child, calls) for parent, child, calls in store.rows(sql, (start_us, end_us))]
 
 
-def _traces(store: Store, sql: str, values: Iterable[object]) -> Traces:
-    [(text,)] = store.rows(sql.format(f"group_concat({_SPAN}, x'1e')"), list(values))
+def _traces(store: Store, hits: str, values: Iterable[object]) -> Traces:
+    [(text,)] = store.rows(_OF_TRACES.format(hits=hits), list(values))
     traces: Traces = {}
     for row in text.split(_ROW) if text else ():
         trace, span, operation, process, tagset, start, duration, own, rest = row.split(_FIELD)
@@ -89,8 +103,6 @@ def _traces(store: Store, sql: str, values: Iterable[object]) -> Traces:
             trace, span, int(operation), int(process), int(tagset), int(start), int(duration), own, rest
         )
         traces.setdefault(trace, []).append(stored)
-    for spans in traces.values():
-        spans.sort(key=lambda span: span.start_us)
     return traces
 
 
@@ -111,10 +123,9 @@ def _matching(store: Store, search: Search) -> tuple[str, list[object]] | None:
         where.append("duration_us <= ?")
         values.append(search.max_duration_us)
     for key, text in search.tags.items():
-        condition = _tagged(store, key, text)
-        if condition is None:
-            return None
+        condition, texts = _tagged(store, tag_jsons(key, text))
         where.append(condition)
+        values += texts
     values.append(search.limit)
     return (
         f"SELECT DISTINCT trace FROM span WHERE {' AND '.join(where)} ORDER BY start_us DESC LIMIT ?",
@@ -122,22 +133,10 @@ def _matching(store: Store, search: Search) -> tuple[str, list[object]] | None:
     )
 
 
-def _tagged(store: Store, key: str, text: str) -> str | None:
-    """A condition for the spans with the tag: their own, a log's or their process's; None: no such span."""
-    hash_ = tag_hash(key, text)
-    any_of: list[str] = []
-    sets = [id_ for (id_,) in store.rows("SELECT tagset FROM tagset_tag WHERE hash = ?", (hash_,))]
-    if sets:
-        any_of.append(f"tagset IN ({','.join(map(str, sets))})")
-    processes = store.process_ids(tag_json(key, text))
-    if processes:
-        any_of.append(f"process IN ({','.join(map(str, processes))})")
-    buckets = json.dumps(list(store.buckets()))
-    [(own,)] = store.rows(
-        "SELECT group_concat(t.span) FROM json_each(?) AS b"
-        " JOIN span_tag AS t ON t.bucket = b.value AND t.hash = ?",
-        (buckets, hash_),
-    )
-    if own:
-        any_of.append(f"id IN ({own})")
-    return f"({' OR '.join(any_of)})" if any_of else None
+def _tagged(store: Store, tags: list[str]) -> tuple[str, list[object]]:
+    """A condition for spans with one of these tags (JSON): shared, their own, a log's or their process's."""
+    any_of = ["(instr(marks, ?) AND (instr(own, ?) OR instr(rest, ?)))"] * len(tags)
+    for column in ("tagset", "process"):
+        if ids := store.holding(column, tags):
+            any_of.append(f"{column} IN ({ids})")
+    return f"({' OR '.join(any_of)})", [value for tag in tags for value in (marks([tag]), tag, tag)]

@@ -1,8 +1,6 @@
 """Spans in SQLite: whatever `add` has returned for is found again after a kill.
 
-What makes it fast: tags that many spans share are stored once, as a set, and the tag index points at
-sets. Keys with many distinct values (request ids, sizes) are found out as they come and indexed by span.
-One connection writes, on the caller's thread; a second one only reads.
+One connection writes, on the caller's thread; a second one only reads. What makes both fast: `schema.sql`.
 """
 
 from __future__ import annotations
@@ -11,41 +9,29 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-from meshlib.lab.tracestore.model import Log, Reference, Span, Tag, Tags, tag_json, tag_text
+from meshlib.lab.tracestore.model import Span, Tags, logs_json, marks, parent_of, rest_json, tag_json
+from meshlib.lab.tracestore.tagsets import TagSets, insert
 
-VERSION = 2
+VERSION = 3
 LOG = logging.getLogger("tracestore.store")
-BUCKET = 1024  # spans a bucket of the index on own tags
-SHARED_VALUES = 64  # a key with more distinct values than this leaves the shared sets
-MOST_TAGSETS = 20_000  # kept in memory; beyond it the key with the most values leaves the shared sets
+CHUNK = 32_768  # spans that are sorted by trace together
 TRIM = 2000  # spans that one commit removes at most, so that no commit is long
 LOOK_EVERY = 50  # commits between two looks at the size of the file
-
-# A set of tags as what finds it fastest: all texts joined, how many, the other tags, their types (1 is True)
-Shared: TypeAlias = tuple[Any, ...]
-PRIME = 2**62 - 57
-NOBODY = bytearray()
 SCHEMA = Path(__file__).with_name("schema.sql")
 
-# tag sets that no span has any more
-CLEAN = """
-DELETE FROM tagset WHERE id NOT IN (SELECT DISTINCT tagset FROM span);
-DELETE FROM tagset_tag WHERE tagset NOT IN (SELECT id FROM tagset);
+# a number that a chunk has seen is not given out again, though its span may be gone
+LAST_ID = """
+SELECT max(coalesce((SELECT max(id) FROM span), 0), coalesce((SELECT max(chunk) + 1 FROM chunk_trace), 0) * ?)
 """
-
-
-def tag_hash(key: str, text: str) -> int:
-    """A number below 2**62 for a tag: what the tag index holds instead of its text.
-
-    The text read as one large number, modulo a prime: different texts meet once in 2**62, at a third of the
-    cost of a digest.
-    """
-    return int.from_bytes(f"{key}\0{text}".encode(), "big") % PRIME
+SORT = """
+INSERT INTO chunk_trace
+SELECT ?1, trace, id FROM span WHERE id >= ?1 * ?2 AND id < (?1 + 1) * ?2 ORDER BY trace
+"""
 
 
 class Store:
@@ -67,7 +53,7 @@ class Store:
         self._write = _open(self.path)
         _of_this_version(self._write)
         self._write.executescript(SCHEMA.read_text())
-        self._write.executescript(CLEAN)
+        self._write.execute("DELETE FROM tagset WHERE id NOT IN (SELECT DISTINCT tagset FROM span)")
         self._read = _open(self.path, read_only=True)
         self._reading = threading.Lock()
         self._load()
@@ -83,13 +69,13 @@ class Store:
             (service, name, kind): id_ for id_, service, name, kind in rows("SELECT * FROM operation")
         }
         self._processes: dict[tuple[str, Tags], int] = {}
-        self._own_keys: dict[str, None] = {name: None for (name,) in rows("SELECT name FROM own_key")}
-        self._tagsets: dict[Shared, int] = {}
-        self._values: dict[str, set[int]] = {}
-        self._last_id: int = rows("SELECT coalesce(max(id), 0) FROM span").fetchone()[0]
-        by_age = "SELECT trace FROM span GROUP BY trace ORDER BY min(id)"
-        self._traces = dict.fromkeys(trace for (trace,) in rows(by_age)) if self.max_traces else {}
-        self._first_id: int = rows("SELECT coalesce(min(id), 1) FROM span").fetchone()[0]
+        self._tagsets = TagSets(self._write)
+        self._last_id: int = rows(LAST_ID, (CHUNK,)).fetchone()[0]
+        self._traces: dict[bytes, list[int]] = {}
+        if self.max_traces:
+            self._remember(rows("SELECT id, trace FROM span ORDER BY id"))
+        first_id = "SELECT coalesce(min(id), ?) FROM span"
+        self._first_id: int = rows(first_id, (self._last_id + 1,)).fetchone()[0]
 
     @property
     def spans(self) -> int:
@@ -110,12 +96,14 @@ class Store:
         last_id = self._last_id
         try:
             self._write.execute("BEGIN IMMEDIATE")
-            rows, tags = self._rows(spans)
-            self._write.executemany("INSERT INTO span VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", rows)
-            self._write.executemany("INSERT OR IGNORE INTO span_tag VALUES (?,?,?)", tags)
+            rows = self._rows(spans)
+            self._write.executemany("INSERT INTO span VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", rows)
+            for chunk in range(last_id // CHUNK, self._last_id // CHUNK):
+                self._write.execute(SORT, (chunk, CHUNK))
             self._trim()
             if self.max_traces:
-                self._trim_traces(bytes(row[1]) for row in rows)
+                self._remember(rows)
+                self._trim_traces()
             self._write.execute("COMMIT")
         except BaseException:
             if self._write.in_transaction:
@@ -124,22 +112,18 @@ class Store:
             self._last_id = last_id
             raise
 
-    def _rows(self, spans: Iterable[Span]) -> tuple[list[tuple[Any, ...]], list[tuple[int, int, int]]]:
+    def _rows(self, spans: Iterable[Span]) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
-        marks: list[tuple[int, int, int]] = []
         services, operations, processes = self._services, self._operations, self._processes
+        split = self._tagsets.split
         id_ = self._last_id
         for span in spans:
             id_ += 1
-            shared, texts, own = self._split(span)
-            if own or span.logs:
-                bucket = id_ // BUCKET
-                marks += [(bucket, tag_hash(key, tag_text(value)), id_) for key, value in own]
-                for _, fields in span.logs:
-                    marks += [(bucket, tag_hash(key, tag_text(value)), id_) for key, value in fields]
+            tagset, own = split(span)
             service = services.get(span.service) or self._new_service(span.service)
             operation = (service, span.operation, span.kind)
-            references = span.references
+            references, logs = span.references, logs_json(span.logs) if span.logs else []
+            marked = [*own, *(field for _, fields in logs for field in fields)] if logs else own
             rows.append(
                 (
                     id_,
@@ -148,37 +132,25 @@ class Store:
                     service,
                     operations.get(operation) or self._new_operation(operation),
                     processes.get((span.service, span.process_tags)) or self._new_process(span),
-                    self._tagsets.get(shared) or self._new_tagset(shared, texts),
-                    _parent(references) if references else NOBODY,
+                    tagset,
+                    parent_of(references),
                     span.start_us,
                     span.duration_us,
-                    ",".join([tag_json(key, value) for key, value in own]) if own else "",
-                    _rest(span.flags, references, span.logs),
+                    marks(marked),
+                    ",".join(own),
+                    rest_json(span.flags, references, logs),
                 )
             )
         self._last_id = id_
-        return rows, marks
-
-    def _split(self, span: Span) -> tuple[Shared, Mapping[str, str], list[Tag]]:
-        """The span's tags as a shared set, the texts of that, and the tags that are the span's own."""
-        own_keys, texts, tags = self._own_keys, span.texts, span.tags
-        own: list[Tag] = []
-        if own_keys:
-            texts = texts.copy()  # the span is added again when this commit fails
-            own = [(key, texts.pop(key)) for key in own_keys if key in texts]
-            if not own_keys.keys().isdisjoint([key for key, _ in tags]):
-                own += [tag for tag in tags if tag[0] in own_keys]
-                tags = tuple([tag for tag in tags if tag[0] not in own_keys])
-        joined = "\0".join([*texts, *texts.values()])
-        return (joined, len(texts), tags, tuple([value.__class__ for _, value in tags])), texts, own
+        return rows
 
     def _new_service(self, name: str) -> int:
-        id_ = _insert(self._write, "INSERT INTO service (name) VALUES (?)", (name,))
+        id_ = insert(self._write, "INSERT INTO service (name) VALUES (?)", (name,))
         self._services[name] = id_
         return id_
 
     def _new_operation(self, key: tuple[int, str, str]) -> int:
-        id_ = _insert(self._write, "INSERT INTO operation (service, name, kind) VALUES (?,?,?)", key)
+        id_ = insert(self._write, "INSERT INTO operation (service, name, kind) VALUES (?,?,?)", key)
         self._operations[key] = id_
         return id_
 
@@ -186,39 +158,10 @@ class Store:
         text = ",".join([tag_json(key, value) for key, value in span.process_tags])
         find = "SELECT id FROM process WHERE service = ? AND tags = ?"
         found = self._write.execute(find, (span.service, text)).fetchone()
-        insert = "INSERT INTO process (service, tags) VALUES (?,?)"
-        id_: int = found[0] if found else _insert(self._write, insert, (span.service, text))
+        sql = "INSERT INTO process (service, tags) VALUES (?,?)"
+        id_: int = found[0] if found else insert(self._write, sql, (span.service, text))
         self._processes[span.service, span.process_tags] = id_
         return id_
-
-    def _new_tagset(self, shared: Shared, texts: Mapping[str, str]) -> int:
-        if shared[0].count("\0") > max(2 * len(texts) - 1, 0):
-            # a text with a NUL in it, which joined could be another's; a set without one has fewer of them
-            shared = ("", *texts.items(), *shared[2:])
-            if id_ := self._tagsets.get(shared):
-                return id_
-        tags: list[Tag] = [*texts.items(), *shared[-2]]
-        text = ",".join([tag_json(key, value) for key, value in tags])
-        id_ = _insert(self._write, "INSERT INTO tagset (tags) VALUES (?)", (text,))
-        hashes = {(key, tag_hash(key, tag_text(value))) for key, value in tags}
-        self._write.executemany(
-            "INSERT OR IGNORE INTO tagset_tag VALUES (?,?)", [(h, id_) for _, h in hashes]
-        )
-        self._tagsets[shared] = id_
-        for key, hash_ in hashes:
-            values = self._values.setdefault(key, set())
-            values.add(hash_)
-            if len(values) > SHARED_VALUES:
-                self._make_own(key)
-        if len(self._tagsets) > MOST_TAGSETS:
-            self._make_own(max(self._values, key=lambda key: len(self._values[key])))
-        return id_
-
-    def _make_own(self, key: str) -> None:
-        self._write.execute("INSERT OR IGNORE INTO own_key VALUES (?)", (key,))
-        self._own_keys[key] = None
-        self._values.pop(key, None)
-        self._tagsets.clear()  # sets that hold the key are never asked for again
 
     def _trim(self) -> None:
         self._commits += 1
@@ -230,15 +173,17 @@ class Store:
             return
         first = self._first_id + over
         self._write.execute("DELETE FROM span WHERE id < ?", (first,))
-        self._write.execute("DELETE FROM span_tag WHERE bucket < ?", (first // BUCKET,))
+        self._write.execute("DELETE FROM chunk_trace WHERE chunk < ?", (first // CHUNK,))
         self._first_id = first
 
-    def _trim_traces(self, arrived: Iterable[Any]) -> None:
-        self._traces |= dict.fromkeys(arrived)
-        over = [(trace,) for trace in islice(self._traces, max(len(self._traces) - self.max_traces, 0))]
-        self._write.executemany("DELETE FROM span WHERE trace = ?", over)
-        for (trace,) in over:
-            del self._traces[trace]
+    def _remember(self, rows: Iterable[Sequence[Any]]) -> None:
+        for id_, trace, *_ in rows:
+            self._traces.setdefault(bytes(trace), []).append(id_)
+
+    def _trim_traces(self) -> None:
+        for trace in list(islice(self._traces, max(len(self._traces) - self.max_traces, 0))):
+            ids = [(id_,) for id_ in self._traces.pop(trace)]
+            self._write.executemany("DELETE FROM span WHERE id = ?", ids)
 
     def services(self) -> list[str]:
         """The names of all services, sorted."""
@@ -253,10 +198,6 @@ class Store:
             if owner == id_ and kind in (None, of_kind)
         )
 
-    def buckets(self) -> range:
-        """The buckets of the index on own tags that are in use."""
-        return range(self._first_id // BUCKET, self._last_id // BUCKET + 1)
-
     def service_id(self, name: str) -> int | None:
         return self._services.get(name)
 
@@ -266,9 +207,11 @@ class Store:
             id_ for (owner, of, _), id_ in list(self._operations.items()) if (owner, of) == (service, name)
         ]
 
-    def process_ids(self, fragment: str) -> list[int]:
-        """The processes whose tags contain the tag of this JSON text."""
-        return [id_ for id_, tags in self.rows("SELECT id, tags FROM process") if fragment in tags]
+    def holding(self, what: str, tags: Sequence[str]) -> str:
+        """The rows of `process` or `tagset` with one of these tags (JSON): their numbers, commas between."""
+        found = " OR ".join(["instr(tags, ?)"] * len(tags))
+        [(ids,)] = self.rows(f"SELECT group_concat(id) FROM {what} WHERE {found}", tags)
+        return ids or ""
 
     def texts(self, what: str, ids: Iterable[int]) -> dict[int, Any]:
         """A span's numbers in full: `operation` → name, `process` → (service, tags), `tagset` → tags."""
@@ -299,7 +242,7 @@ def _open(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 
 def _of_this_version(connection: sqlite3.Connection) -> None:
-    """Empty a file of an earlier version: its hashes mean something else, and a search would find nothing."""
+    """Empty a file of an earlier version: its tables are others, and a search would find nothing."""
     [(found,)] = connection.execute("PRAGMA user_version").fetchall()
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     if found != VERSION and tables:
@@ -307,28 +250,3 @@ def _of_this_version(connection: sqlite3.Connection) -> None:
         for (name,) in tables:
             connection.execute(f"DROP TABLE {name}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
-
-
-def _insert(connection: sqlite3.Connection, sql: str, values: Sequence[object]) -> int:
-    id_ = connection.execute(sql, values).lastrowid
-    if id_ is None:
-        raise sqlite3.DatabaseError(f"no row number for {sql}")
-    return id_
-
-
-def _parent(references: tuple[Reference, ...]) -> bytearray:
-    return next((bytearray(parent) for how, _, parent in references if how == "CHILD_OF"), NOBODY)
-
-
-def _rest(flags: int, references: tuple[Reference, ...], logs: tuple[Log, ...]) -> str:
-    refs = ",".join(
-        [f'{{"refType":"{how}","traceID":"{t.hex()}","spanID":"{s.hex()}"}}' for how, t, s in references]
-    )
-    text = f'"flags":{flags},"references":[{refs}]' if flags else f'"references":[{refs}]'
-    if not logs:
-        return text + ',"logs":[]'
-    items = ",".join(
-        f'{{"timestamp":{at},"fields":[{",".join(tag_json(k, v) for k, v in fields)}]}}'
-        for at, fields in logs
-    )
-    return f'{text},"logs":[{items}]'

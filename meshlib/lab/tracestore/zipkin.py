@@ -83,7 +83,7 @@ def span_of(zipkin: ZipkinSpan) -> Span:
         tags=tags,
         process_tags=(("ip", local.ipv4),) if local and local.ipv4 else (),
         references=(("CHILD_OF", trace_id, parent),) if parent.strip(b"\0") else (),
-        logs=tuple((note.timestamp, (("event", note.value),)) for note in notes),
+        logs=tuple([(note.timestamp, (("event", note.value),)) for note in notes]) if notes else (),
         flags=2 if zipkin.debug else 0,
     )
 

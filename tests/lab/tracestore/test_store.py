@@ -12,10 +12,10 @@ import pytest
 
 from meshlib.errors import LabError
 from meshlib.lab.tracestore import jaeger, search
-from meshlib.lab.tracestore.model import Span
+from meshlib.lab.tracestore.model import Span, marks, tag_json
 from meshlib.lab.tracestore.query import BadQuery, Search, go_duration_us, legacy_search
 from meshlib.lab.tracestore.settings import settings
-from meshlib.lab.tracestore.store import Store
+from meshlib.lab.tracestore.store import CHUNK, Store
 
 
 def span(number: int, **changes: object) -> Span:
@@ -141,6 +141,99 @@ def test_texts_are_found_whether_shared_or_own(tmp_path: Path) -> None:
     for tags in ({"id": "v299", "fixed": "x"}, {"size": "299"}, {"count": "299", "kind": "k"}):
         assert ids(store, tags=tags) == [299]
     assert shown(store, 299) == [{"id": "v299", "fixed": "x", "size": "299", "count": 299, "kind": "k"}]
+
+
+def vary(store: Store, *keys: str) -> None:
+    """Let the store find out that the keys' values differ from span to span."""
+    store.add(span(n, texts=dict.fromkeys(keys, f"v{n}"), tags=()) for n in range(100))
+
+
+def test_tags_with_the_same_mark_are_told_apart(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    vary(store, "id")
+    one, other = "plumless", "buckeroo"  # of one length and one CRC-32
+    assert marks([tag_json("id", one)]) == marks([tag_json("id", other)])
+    store.add([span(100, texts={"id": one}, tags=()), span(101, texts={"id": other}, tags=())])
+    assert ids(store, tags={"id": one}) == [100]
+    assert ids(store, tags={"id": other}) == [101]
+
+
+def test_a_text_with_a_nul_or_quotes_is_found_by_all_of_it(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    vary(store, "id")
+    odd = ["a\0b", "a", 'a","b', "ü\\", ""]
+    for at, key in ((200, "id"), (300, "shared")):
+        store.add(span(at + n, texts={key: text}, tags=()) for n, text in enumerate(odd))
+        for number, text in enumerate(odd):
+            assert ids(store, tags={key: text}) == [at + number]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (12, "12"),
+        (-1, "-1"),
+        (True, "true"),
+        (1.5, "1.5"),
+        (1e300, "1e+300"),
+        (b"\x12", "12"),
+        (b"", ""),
+        ("12", "12"),
+        (float("nan"), "nan"),
+    ],
+)
+def test_a_value_is_found_by_its_text_wherever_it_is(tmp_path: Path, value: Any, text: str) -> None:
+    store = Store(tmp_path)
+    vary(store, "own")
+    tag = ("own", value)
+    store.add(
+        [
+            span(200, tags=(tag,)),
+            span(201, tags=(("shared", value),)),
+            span(202, tags=(), logs=((5, (("event", "e"), tag)), (6, (tag,)))),
+            span(203, tags=(), process_tags=(tag,)),
+        ]
+    )
+    assert ids(store, tags={"own": text}) == [203, 202, 200]
+    assert ids(store, tags={"shared": text}) == [201]
+    assert ids(store, tags={"own": f"{text}0"}) == []
+
+
+def spans_of(store: Store, number: int) -> int:
+    return sum(map(len, search.by_id(store, [f"{number + 1:x}"]).values()))
+
+
+def test_traces_are_whole_across_chunks_restarts_and_retention(tmp_path: Path) -> None:
+    def part(begin: int, count: int) -> list[Span]:  # of each thousand arrivals, one for each trace
+        return [span(n % 1000, span_id=n.to_bytes(8, "big"), start_us=n) for n in range(begin, begin + count)]
+
+    store = Store(tmp_path, max_spans=2 * CHUNK)
+    store.add(part(0, CHUNK - 2))
+    with pytest.raises(OverflowError):  # would have sorted the first chunk
+        store.add([*part(0, 10), span(1, start_us=2**70)])
+    assert spans_of(store, 7) == 33
+    store.add(part(CHUNK - 2, 1000))
+    assert spans_of(store, 7) == 34
+    store.close()
+    store = Store(tmp_path, max_spans=2 * CHUNK)
+    assert spans_of(store, 7) == 34
+    for begin in range(CHUNK + 998, 3 * CHUNK, 1000):
+        store.add(part(begin, 1000))
+    [(chunks,)] = store.rows("SELECT group_concat(DISTINCT chunk) FROM chunk_trace")
+    assert chunks == "1,2"
+    assert {spans_of(store, number) for number in range(0, 1000, 9)} <= {65, 66}
+    starts = [each.start_us for each in search.by_id(store, ["8"])["0000000000000008"]]
+    assert starts == sorted(starts)
+
+
+def test_a_number_that_a_chunk_has_seen_is_not_given_out_again(tmp_path: Path) -> None:
+    store = Store(tmp_path, max_traces=1)
+    store.add(span(0) for _ in range(CHUNK - 3))
+    store.add([span(1), span(0), span(0)])  # the last span sorts the chunk, then all of the first trace goes
+    store.close()
+    store = Store(tmp_path, max_traces=2)
+    store.add([span(2)])
+    assert [spans_of(store, number) for number in range(3)] == [0, 1, 1]
 
 
 def test_a_file_of_an_earlier_version_is_emptied(tmp_path: Path) -> None:
