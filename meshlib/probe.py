@@ -11,7 +11,6 @@ import io
 import re
 import socket
 import ssl
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -236,16 +235,3 @@ def _serve(listener: socket.socket, context: ssl.SSLContext) -> None:
         with contextlib.suppress(OSError), context.wrap_socket(plain, server_side=True) as secure:
             secure.recv(65536)
             secure.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\nok\n")
-
-
-def trust_file(pem: str) -> Path:
-    """A CA certificate as a file, for clients that take only a path; it is public, named by its fingerprint,
-    written once."""
-    path = (
-        Path(tempfile.gettempdir()) / f"meshlib-ca-{tls.fingerprint(pem).replace(':', '')[:32].lower()}.pem"
-    )
-    if not path.is_file() or path.read_text() != pem:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            file.write(pem)
-        Path(file.name).replace(path)
-    return path

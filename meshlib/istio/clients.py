@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from meshlib import tls
-from meshlib.probe import fetch, tls_server, trust_file
+from meshlib.probe import fetch, tls_server
+from meshlib.trust import trust_file
 
 NOBODY = "nobody who signed it"
 

@@ -13,8 +13,8 @@ from meshlib.istio import objects
 from meshlib.kube.apply import apply
 from meshlib.kube.client import Cluster
 from meshlib.parameters import Config
-from meshlib.probe import trust_file
 from meshlib.tls import Pair
+from meshlib.trust import trust_file
 
 CA_KEY = "ca.crt"
 

@@ -18,7 +18,8 @@ from meshlib.istio.site import Site
 from meshlib.kube.client import Cluster
 from meshlib.load import LoadResult
 from meshlib.parameters import Config
-from meshlib.probe import Evidence, trust_file
+from meshlib.probe import Evidence
+from meshlib.trust import trust_file
 
 NAME = "edge-trial"
 HANDSHAKES_PER_S = 50.0  # each request of a rotation's load pays for a handshake of its own

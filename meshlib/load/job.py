@@ -149,4 +149,4 @@ def result(plan: Plan, reports: Sequence[Report]) -> LoadResult:
         raise MeshlibError(f"no report of worker {', '.join(map(str, missing))} of {plan.workers}")
     late = [report for report in by_index.values() if report.late_s > LATE_S]
     notes = [f"worker {each.index} began {each.late_s:.2f} s late" for each in late]
-    return LoadResult(plan, [report.outcome for report in by_index.values()], None, None, notes=tuple(notes))
+    return LoadResult(plan, [report.outcome for report in by_index.values()], None, notes=tuple(notes))

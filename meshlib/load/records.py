@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
+import tempfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -44,25 +44,29 @@ Records = npt.NDArray[np.void]
 
 @dataclass(frozen=True)
 class Part:
-    """The records of one worker: their file, and the upper half of its trace ids."""
+    """The records of one worker, and the upper half of its trace ids."""
 
-    file: Path
+    records: Records
     trace_prefix: str
+
+
+def mapped(file: IO[bytes]) -> Records:
+    """The records of a file, mapped into memory: they stay when its name is gone."""
+    if file.seek(0, 2) < DTYPE.itemsize:
+        return np.empty(0, dtype=DTYPE)
+    return np.memmap(file, dtype=DTYPE, mode="r")
 
 
 def read(parts: list[Part]) -> Records:
     """All records, in order of the intended send time; in a file, however many workers there were."""
-    arrays = [
-        np.memmap(part.file, dtype=DTYPE, mode="r")
-        for part in parts
-        if part.file.stat().st_size >= DTYPE.itemsize
-    ]
+    arrays = [part.records for part in parts if len(part.records)]
     if not arrays:
         return np.empty(0, dtype=DTYPE)
     if len(arrays) == 1:
         return arrays[0]
     order = np.argsort(np.concatenate([each["intended_ns"] for each in arrays]), kind="stable")
-    whole = np.memmap(parts[0].file.with_name("all.records"), dtype=DTYPE, mode="w+", shape=order.shape)
+    with tempfile.TemporaryFile(prefix="meshlib-load-") as file:
+        whole = np.memmap(file, dtype=DTYPE, mode="w+", shape=order.shape)
     for at in range(0, len(order), _SORTED_AT_ONCE):
         places = order[at : at + _SORTED_AT_ONCE]
         piece = whole[at : at + _SORTED_AT_ONCE]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import weakref
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cached_property
@@ -26,10 +24,9 @@ SAVED = (export.CSV, export.PARQUET, export.JSON)
 
 
 class LoadResult:
-    """A finished run. The records stay in a temporary folder that goes with this object.
+    """A finished run. The records are in files without a name, which go with this object.
 
-    A run of a Job has numbers only: `parts` and `folder` are None, and whatever needs records raises
-    `Unsupported`.
+    A run of a Job has numbers only: `parts` is None, and whatever needs records raises `Unsupported`.
     """
 
     def __init__(
@@ -37,7 +34,6 @@ class LoadResult:
         plan: Plan,
         outcomes: list[Outcome],
         parts: list[Part] | None,
-        folder: Path | None,
         *,
         notes: tuple[str, ...] = (),
     ) -> None:
@@ -46,8 +42,6 @@ class LoadResult:
         self.histogram = stats.merged(outcome.histogram for outcome in outcomes)
         self._parts = parts
         self._notes = notes
-        if folder is not None:
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
     @cached_property
     def numbers(self) -> stats.Summary:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from meshlib.errors import MeshlibError
 from meshlib.load import engine
 from meshlib.load.plan import NS, Http, Plan, Request, Step, TraceHeaders, checked, for_worker
-from meshlib.load.records import Part
+from meshlib.load.records import Part, mapped
 from meshlib.load.result import LoadResult
 
 Show = Callable[[int, float], None]  # finished requests, seconds since the start
@@ -100,37 +99,27 @@ def _path(path: str | Path | None) -> str | None:
 def execute(plan: Plan, *, progress: bool = False) -> LoadResult:
     """Run a plan. Raises `ParameterError` when it is wrong, before anything is sent."""
     checked(plan)
-    folder = Path(tempfile.mkdtemp(prefix="meshlib-load-"))
-    try:
-        return _execute(plan, folder, progress)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _execute(plan: Plan, folder: Path, progress: bool) -> LoadResult:
-    with _bar(plan) if progress else contextlib.nullcontext() as show:
+    with contextlib.ExitStack() as stack:
+        # without a name, so that nothing stays behind however this ends
+        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(plan.workers)]
+        show = stack.enter_context(_bar(plan)) if progress else None
         if plan.workers == 1:
-            file = folder / "0.records"
-            with file.open("wb") as sink:
-                told = None if show is None else lambda done, at_ns: show(done, at_ns / NS)
-                outcomes = [engine.drive(plan, sink, progress=told)]
-            files = [file]
+            told = None if show is None else lambda done, at_ns: show(done, at_ns / NS)
+            outcomes = [engine.drive(plan, files[0], progress=told)]
         else:
-            outcomes, files = _workers(plan, folder, show)
-    parts = [Part(file, outcome.prefix) for file, outcome in zip(files, outcomes, strict=True)]
-    return LoadResult(plan, outcomes, parts, folder)
+            outcomes = _workers(plan, [file.fileno() for file in files], show)
+        pairs = zip(files, outcomes, strict=True)
+        return LoadResult(plan, outcomes, [Part(mapped(file), outcome.prefix) for file, outcome in pairs])
 
 
-def _workers(plan: Plan, folder: Path, show: Show | None) -> tuple[list[engine.Outcome], list[Path]]:
-    files = [folder / f"{index}.records" for index in range(plan.workers)]
+def _workers(plan: Plan, files: list[int], show: Show | None) -> list[engine.Outcome]:
     started: list[subprocess.Popen[bytes]] = []
     heard: list[bytes] = []
     outcomes: list[engine.Outcome] = []
     try:
         for index, file in enumerate(files):
             argv = [sys.executable, "-m", "meshlib.load.worker", str(index), str(file)]
-            started.append(_start(argv))
+            started.append(_start(argv, file))
         for index, process in enumerate(started):
             assert process.stdin is not None
             process.stdin.write(msgspec.json.encode(for_worker(plan, index)))
@@ -143,7 +132,7 @@ def _workers(plan: Plan, folder: Path, show: Show | None) -> tuple[list[engine.O
             except KeyboardInterrupt:
                 for process in started:
                     process.send_signal(signal.SIGINT)
-        return outcomes, files
+        return outcomes
     finally:
         for process in started:
             if process.poll() is None:
@@ -153,14 +142,16 @@ def _workers(plan: Plan, folder: Path, show: Show | None) -> tuple[list[engine.O
                     pipe.close()
 
 
-def _start(argv: list[str]) -> subprocess.Popen[bytes]:
+def _start(argv: list[str], file: int) -> subprocess.Popen[bytes]:
     """A worker in a session of its own: Ctrl-C comes to this process, which hands it on once.
 
     The worker is started with SIGINT held back and lets it in when it can report (`engine.drive`).
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        return subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, pass_fds=(file,)
+        )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -1,8 +1,8 @@
 """A worker process.
 
-`python -m meshlib.load.worker INDEX RECORDS`: one of several on this machine. The plan comes as JSON on
-standard input; prints `at <finished> <ns>` as it goes and ends with its outcome, one line of JSON with the
-histogram.
+`python -m meshlib.load.worker INDEX FILE`: one of several on this machine. FILE is the number of an open file
+for the records. The plan comes as JSON on standard input; prints `at <finished> <ns>` as it goes and ends with
+its outcome, one line of JSON with the histogram.
 
 `python -m meshlib.load.worker FOLDER`: one pod of an indexed Job, its number in JOB_COMPLETION_INDEX. The
 whole plan and its certificates are files of the folder (`meshlib.load.job` names them). It starts when the
@@ -35,7 +35,7 @@ def main() -> None:
     def progress(done: int, at_ns: int) -> None:
         print("at", done, at_ns, flush=True)
 
-    with Path(sys.argv[2]).open("wb") as sink:
+    with os.fdopen(int(sys.argv[2]), "wb") as sink:
         outcome = engine.drive(plan, sink, worker=int(sys.argv[1]), progress=progress)
     sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
 

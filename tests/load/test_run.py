@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +56,16 @@ def test_connections_that_the_server_closes_without_a_word(server: Any, resolve:
 def test_a_record_takes_at_most_100_bytes(server: Any) -> None:
     result = load.run(server.url + "/", connections=2, requests=50, duration_s=None)
     assert result.records.nbytes / len(result.records) <= 100
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nothing_is_left_in_the_temporary_folder(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    result = load.run(server.url + "/", connections=2, requests=50, duration_s=None, workers=workers)
+    assert len(result.requests) == 50
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_duration_bounds_a_closed_loop(server: Any) -> None:
