@@ -1,8 +1,8 @@
 """A worker process.
 
 `python -m meshlib.load.worker INDEX FILE`: one of several on this machine. FILE is the number of an open file
-for the records. The plan comes as JSON on standard input; prints `at <finished> <ns>` as it goes and ends with
-its outcome, one line of JSON with the histogram.
+for the records. The plan comes as JSON on standard input; prints `at <finished> <ns>` as it goes and ends
+with its outcome, one line of JSON with the histogram.
 
 `python -m meshlib.load.worker FOLDER`: one pod of an indexed Job, its number in JOB_COMPLETION_INDEX. The
 whole plan and its certificates are files of the folder (`meshlib.load.job` names them). It starts when the
