@@ -15,8 +15,10 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from meshlib import show
 
@@ -58,6 +60,14 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list
     return figure, list(axes)
 
 
+def _plain_ticks(axis: Axis) -> None:
+    """Ticks of a log scale in plain numbers, at 1, 2 and 5 of a decade where it spans few of them."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 300 * low else (1.0,), numticks=20))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 def shares(table: pd.DataFrame, *, what: str = "traced requests") -> Chart:
     """Measured shares of `what` with their intervals; takes the table of `sampling.table` or
     `canary.table`."""
@@ -97,7 +107,7 @@ def latencies(spans: pd.DataFrame, *, by: str = "service", what: str = "spans") 
         )
     for axes, title in ((left, what), (right, f"share of {what} not slower")):
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
+        _plain_ticks(axes.xaxis)
         axes.set_xlabel("duration (ms)")
         axes.set_ylabel(title)
     figure.legend(
@@ -130,7 +140,7 @@ def over_time(spans: pd.DataFrame, *, by: str = "service", bins: int = 40) -> Ch
             group["since start (s)"], group["p99 (ms)"], color=colour, linestyle="--", label=f"{name}, p99"
         )
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
+    _plain_ticks(axes.yaxis)
     axes.set_xlabel("seconds since the first span")
     axes.set_ylabel("duration (ms)")
     figure.legend(frameon=False, fontsize=8, ncols=2, loc="outside lower center")
@@ -156,8 +166,9 @@ def waterfall(spans: pd.DataFrame) -> Chart:
             f" {operation}  {duration_ms:.2f} ms", (offset_ms + duration_ms, -place), va="center", fontsize=8
         )
     axes.set_yticks(
-        [-place for place in range(len(rows))], ["  " * row[0] + row[1] for row in rows], fontsize=8
+        [-place for place in range(len(rows))], ["    " * row[0] + row[1] for row in rows], fontsize=8
     )
+    _labels_on_the_left(axes)
     axes.set_xlabel("milliseconds since the first span began")
     axes.margins(x=0.45)
     axes.set_xlim(left=0)
@@ -168,6 +179,15 @@ def waterfall(spans: pd.DataFrame) -> Chart:
     parts = [f"{s} {o}, {m:.2f} ms" for _, s, o, _, m in rows]
     trace = spans["trace_id"].iloc[0]
     return Chart(figure, f"Waterfall of trace {trace}: {'; then '.join(parts)}.", data, "figure-waterfall")
+
+
+def _labels_on_the_left(axes: Axes) -> None:
+    """Lets the labels of the y axis begin in one line, so that what is indented shows."""
+    labels = axes.get_yticklabels()
+    widest = max(label.get_window_extent().width for label in labels)
+    axes.tick_params(axis="y", pad=4 + widest * 72 / axes.figure.dpi)
+    for label in labels:
+        label.set_horizontalalignment("left")
 
 
 def _by_depth(spans: pd.DataFrame) -> list[tuple[int, str, str, int, float]]:
@@ -226,7 +246,7 @@ def sweep(table: pd.DataFrame, *, rate: str, lines: Sequence[str], bend: float =
     if bend:
         axes.axvline(bend, color="#555555", linewidth=1, linestyle=":", label=f"bends at {bend:,.0f}/s")
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
+    _plain_ticks(axes.yaxis)
     axes.set_xlim(left=0)
     axes.set_xlabel(f"requests/s, {rate.split(' (')[0].lower()}")
     axes.set_ylabel("latency (ms)")

@@ -15,7 +15,7 @@ import datetime
 import json
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,6 +166,8 @@ def _words(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_words(each)}" for key, each in value.items()) or "nothing"
     if isinstance(value, (list, tuple, set, frozenset)):
         return ", ".join(_words(member) for member in value) or "nothing"
     return str(value) if value not in ("", None) else "nothing"

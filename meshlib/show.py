@@ -21,6 +21,23 @@ import yaml
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 _ROW = re.compile(r"<tr[^>]*>(.*?</tr>)", re.S)
+LONG_WORD = re.compile(r"[^\s-]{41,}")  # may be broken, so that the columns after it stay in sight
+CAPTION = '<caption style="text-align: left">'  # JupyterLab would centre it
+BREAKABLE = "; overflow-wrap: anywhere; min-width: 12em"
+
+
+class _Plain(yaml.SafeDumper):
+    """YAML as people write it: no anchors, and a text of several lines as a block."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Plain.add_representer(str, _text)
 
 
 class Shown:
@@ -48,6 +65,8 @@ def table(frame: pd.DataFrame, name: str = "", *, caption: str = "", index: bool
     if name:
         _keep(frame, name, index=index)
         caption = caption or name.replace("-", " ").capitalize()
+    if frame.empty and caption:
+        caption += ": none"
     return Shown(_markup(frame, caption, index=index), f"{caption}\n{frame.to_string(index=index)}".strip())
 
 
@@ -76,7 +95,9 @@ def commands(text: str, *, title: str = "The same by hand") -> Shown:
 
 def manifest(*objects: object, title: str = "The manifest") -> Shown:
     """Objects as the YAML that `kubectl apply -f -` takes; the values of Secrets are masked."""
-    text = "---\n".join(yaml.safe_dump(_masked(obj), sort_keys=False, allow_unicode=True) for obj in objects)
+    text = "---\n".join(
+        yaml.dump(_masked(obj), Dumper=_Plain, sort_keys=False, allow_unicode=True) for obj in objects
+    )
     return Shown(_folded(title, text, " open"), text)
 
 
@@ -124,7 +145,7 @@ def _markup(frame: pd.DataFrame, caption: str, *, index: bool = False) -> str:
         for scope, part in (("col", head), ("row", tag + rows))
     )
     if caption:
-        body = body.replace("<thead>", f"<caption>{html.escape(caption)}</caption><thead>", 1)
+        body = body.replace("<thead>", f"{CAPTION}{html.escape(caption)}</caption><thead>", 1)
     return body
 
 
@@ -144,9 +165,16 @@ def _aligned(scope: str, sides: list[str], row: re.Match[str]) -> str:
     def cell(match: re.Match[str]) -> str:
         tag, text = match.groups()
         own = f' scope="{scope}"' if tag == "th" else ""
-        return f'<{tag}{own} style="text-align: {next(side, "left")}">' + text.strip().replace("\n", "<br>")
+        text, long_words = LONG_WORD.subn(_with_breaks, text.strip())
+        style = f"text-align: {next(side, 'left')}{BREAKABLE if long_words else ''}"
+        return f'<{tag}{own} style="{style}">' + text.replace("\n", "<br>")
 
     return "<tr>" + re.sub(r"<(t[dh])>([^<]*)", cell, row[1])
+
+
+def _with_breaks(word: re.Match[str]) -> str:
+    """A long word that may go on in the next line after a full stop, colon, comma, slash or bar."""
+    return re.sub(r"([.:,/|])(?=.)", r"\1<wbr>", word[0])
 
 
 def _keep(frame: pd.DataFrame, name: str, *, index: bool) -> None:

@@ -25,6 +25,14 @@ def test_waterfall_orders_by_depth() -> None:
     assert "Waterfall of trace t: gateway ingress, 9.00 ms; then gateway egress, 7.00 ms" in chart.alt
 
 
+def test_waterfall_indents_children() -> None:
+    chart = charts.waterfall(SPANS)
+    labels = chart.figure.axes[0].get_yticklabels()
+    assert {label.get_horizontalalignment() for label in labels} == {"left"}
+    spaces = [len(label.get_text()) - len(label.get_text().lstrip()) for label in labels]
+    assert spaces == sorted(set(spaces))
+
+
 def test_latencies_have_one_row_a_service() -> None:
     chart = charts.latencies(SPANS)
     assert chart.data["service"].tolist() == ["gateway", "server"]

@@ -43,6 +43,10 @@ def test_expectations(expected: checkpoint.Expectation, good: object, bad: objec
     assert not expected.holds(bad)
 
 
+def test_a_mapping_reads_as_words() -> None:
+    assert checkpoint.equals({"200": 4, "refused": 1}).words == "200: 4, refused: 1"
+
+
 def test_the_runner_gets_one_line_a_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MESHLIB_RUN_DIR", str(tmp_path))
     monkeypatch.setenv("MESHLIB_STEP", "05_publish")

@@ -59,6 +59,18 @@ def test_imports_stand_in_the_first_cell(path: Path) -> None:
         )
 
 
+def test_what_is_shown_is_the_last_expression(path: Path) -> None:
+    """Anywhere else Jupyter drops it without a word."""
+    lost = []
+    for cell in cells(path, "code"):
+        tree = ast.parse(cell.source)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Expr) and node is not tree.body[-1] and isinstance(node.value, ast.Call):
+                called = ast.unparse(node.value.func)
+                lost += [f"{cell.id}: {called}"] if called.startswith(("show.", "charts.")) else []
+    assert lost == []
+
+
 def test_the_story_is_complete(path: Path) -> None:
     prose = "\n".join(cell.source for cell in cells(path, "markdown"))
     code = "\n".join(cell.source for cell in cells(path, "code"))

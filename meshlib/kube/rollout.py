@@ -38,8 +38,19 @@ def _rolled_out(cluster: Cluster, namespace: str, name: str) -> None:
         f"{key}={value}" for key, value in deployment["spec"]["selector"]["matchLabels"].items()
     )
     pods = cluster.list("pods", namespace, labels=selector)
-    reasons = sorted({reason for pod in pods for reason in pod_reasons(pod)})
-    raise wait.NotYet("; ".join([missing, *reasons]))
+    raise wait.NotYet("; ".join([missing, *reasons(pods)]))
+
+
+def reasons(pods: Iterable[Obj]) -> list[str]:
+    """Why pods are not ready: each reason once, after the first that gives it and the number of others."""
+    by_words: dict[str, list[str]] = {}
+    for reason in sorted({reason for pod in pods for reason in pod_reasons(pod)}):
+        who, _, words = reason.partition(": ")
+        by_words.setdefault(words, []).append(who)
+    return [
+        f"{first}{f' and {len(others)} more' if others else ''}: {words}"
+        for words, (first, *others) in by_words.items()
+    ]
 
 
 def unfinished(deployment: Obj) -> str | None:

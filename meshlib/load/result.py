@@ -119,7 +119,9 @@ class LoadResult:
         if numbers.requested_rate is not None:
             rows["requested rate (1/s)"] = numbers.requested_rate
         rows |= {"achieved rate (1/s)": numbers.achieved_rate, "duration (s)": numbers.duration_s}
-        rows |= {f"latency {name} (ms)": value for name, value in numbers.latency_ms.items()}
+        rows |= {
+            f"latency {name.replace('_', '.')} (ms)": value for name, value in numbers.latency_ms.items()
+        }
         rows |= {
             "CPU of the client (s)": numbers.cpu_s,
             "bytes received": numbers.bytes,

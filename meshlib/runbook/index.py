@@ -5,9 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from meshlib import parameters
-from meshlib.runbook import pages, record
+from meshlib.runbook import advice, pages, record
 from meshlib.runbook.history import Regression
 from meshlib.runbook.record import Manifest, Results
+
+MEASURED = {
+    "p50_ms": "latency, median (ms)",
+    "p95_ms": "latency, 95 of 100 requests at most (ms)",
+    "p99_ms": "latency, 99 of 100 requests at most (ms)",
+    "error_percent": "failed requests (%)",
+    "convergence_s": "until a new route was served (s)",
+}
 
 
 def write(folder: Path, manifest: Manifest, results: Results, regression: Regression | None) -> None:
@@ -17,14 +25,17 @@ def write(folder: Path, manifest: Manifest, results: Results, regression: Regres
 
 def page(folder: Path, manifest: Manifest, results: Results, regression: Regression | None) -> str:
     """The HTML of a run's page; `folder` is read only for the names of its files."""
-    failed = next((s for s in manifest.steps if s.outcome not in ("passed", "skipped", "not-run")), None)
+    failed = advice.failed_step(manifest)
     planned = [step for step in manifest.steps if step.outcome != "skipped"]
     by_step = {step.name: [c for c in results.checks if c.step == step.name] for step in manifest.steps}
     return pages.render(
         "run.html.j2",
         m=manifest,
         heading="The runbook " + ("passed" if manifest.outcome == "passed" else "did not pass"),
+        about=advice.about(manifest),
         verdict=verdict(manifest),
+        todo=advice.next_steps(manifest),
+        answers=advice.answers(manifest),
         failed=failed,
         failed_checks=[c for c in by_step.get(failed.name, []) if record.count([c]).failed] if failed else [],
         checks=[(step, by_step[step.name]) for step in manifest.steps if by_step[step.name]],
@@ -34,7 +45,7 @@ def page(folder: Path, manifest: Manifest, results: Results, regression: Regress
         good=sum(step.checks.passed for step in manifest.steps),
         bad=sum(step.checks.failed for step in manifest.steps),
         longest=max((step.duration_s for step in manifest.steps), default=1.0) or 1.0,
-        metrics=sorted(results.metrics.items()),
+        metrics=[(MEASURED.get(name, name), value) for name, value in sorted(results.metrics.items())],
         regression=regression,
         defaults={**parameters.defaults(), "run_id": manifest.run_id},
         environment=environment(manifest),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import re
+import textwrap
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
@@ -34,7 +37,22 @@ def seconds(value: float) -> str:
     return f"{int(value // 60)} min {int(value % 60)} s"
 
 
-FILTERS: dict[str, Callable[..., Any]] = {"moment": moment, "seconds": seconds}
+def coded(text: str) -> Markup:
+    """Escaped text in which what stands between backticks is code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False)))
+
+
+def short(text: str, width: int = 240) -> str:
+    """The beginning of a long text, cut between words."""
+    return textwrap.shorten(text, width, placeholder=" …")
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "moment": moment,
+    "seconds": seconds,
+    "coded": coded,
+    "short": short,
+}
 
 
 @cache

@@ -77,6 +77,7 @@ def exporter() -> Any:
         extra_template_paths=[str(pages.TEMPLATES)],
     )
     made.environment.globals["assets"] = pages.assets()
+    made.environment.filters["short"] = pages.short
     return made
 
 

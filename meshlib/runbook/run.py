@@ -139,7 +139,8 @@ class Run:
     def _guarded(self, supervisor: Supervisor) -> tuple[str, str]:
         if self.findings:
             self.manifest.findings = [self.masker.text(f) for f in self.findings]
-            return "bad-parameters", f"{len(self.findings)} wrong in the parameters; nothing was run"
+            mistakes = f"{len(self.findings)} mistake{'s' if len(self.findings) > 1 else ''}"
+            return "bad-parameters", f"{mistakes} in the parameters; nothing was run"
         try:
             steps = self._steps()
             with ExitStack() as stack:

@@ -49,3 +49,15 @@ def test_an_unscheduled_pod_says_why() -> None:
     assert rollout.pod_reasons(pod) == ["web-1: PodScheduled is false: Unschedulable 0/1 nodes"]
     silent = {"metadata": {"name": "web-1"}, "status": {"phase": "Pending"}}
     assert rollout.pod_reasons(silent) == ["web-1: no component has reported anything yet"]
+
+
+def test_pods_with_the_same_reason_are_named_once() -> None:
+    def pod(name: str) -> dict[str, object]:
+        waiting = {"name": "web", "state": {"waiting": {"reason": "ErrImagePull", "message": "no: such"}}}
+        conditions = [{"type": "PodScheduled", "status": "True"}]
+        status = {"conditions": conditions, "containerStatuses": [waiting]}
+        return {"metadata": {"name": name}, "status": status}
+
+    assert rollout.reasons([pod("web-2"), pod("web-1"), pod("web-3")]) == [
+        "web-1/web and 2 more: ErrImagePull no: such"
+    ]

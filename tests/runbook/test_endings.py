@@ -94,7 +94,7 @@ def test_a_good_run(bench: Any) -> None:
     [
         ({"overrides": ["replcas=3"]}, "did you mean replicas?"),
         ({"overrides": ["replicas"]}, "name=value"),
-        ({"overrides": ["replicas=99", "host=_"]}, "2 wrong"),
+        ({"overrides": ["replicas=99", "host=_"]}, "2 mistakes"),
         ({"parameters_file": Path("/nowhere.yaml")}, "No such file"),
         ({"only": ["42"]}, "there is no such notebook"),
         ({"first": "9x"}, "there is no such notebook"),
