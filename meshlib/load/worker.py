@@ -42,7 +42,8 @@ def main() -> None:
 
 def in_pod(folder: Path, index: int) -> int:
     """The share of one pod: wait for the common start, load, print the report. Requests are not kept."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):  # the latter may have been ignored where this was started
+        signal.signal(number, signal.default_int_handler)
     whole = msgspec.json.decode((folder / job.PLAN).read_bytes(), type=Plan)
     plan = for_worker(job.with_files_in(whole, folder), index)
     told = folder / job.ANNOTATIONS

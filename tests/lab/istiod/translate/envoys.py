@@ -44,7 +44,8 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         )
         if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+            nameless = not len(list(subject))  # then RFC 5280 wants the names to be critical
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=nameless)
         return builder.sign(self.key, hashes.SHA256())
 
     def issue(self, *names: str) -> tuple[str, str]:
