@@ -21,6 +21,12 @@ Obj = dict[str, Any]
 BINARY = Path(envoy.__file__).parent / "_bin" / "envoy"
 
 
+USES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
+
+
 class Authority:
     """A CA whose certificates are made in memory."""
 
@@ -47,6 +53,9 @@ class Authority:
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False
             )
         )
+        if ca:
+            signs = dict.fromkeys(USES, False) | {"key_cert_sign": True, "crl_sign": True}
+            builder = builder.add_extension(x509.KeyUsage(**signs), critical=True)
         if names:
             nameless = not len(list(subject))  # then RFC 5280 wants the names to be critical
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=nameless)
