@@ -100,6 +100,18 @@ def test_a_volume_changes_as_a_whole(tmp_path: Path) -> None:
     assert (folder / "a").is_symlink()
 
 
+@pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", ".."])
+def test_a_file_that_leads_out_of_its_volume_is_not_written(tmp_path: Path, path: str) -> None:
+    with pytest.raises(volumes.MountProblem, match="leads out of the volume"):
+        volumes.write(tmp_path / "v", {"fine": volumes.File(b"1", 0o644), path: volumes.File(b"2", 0o644)})
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_files_that_cannot_be_are_a_problem_of_the_mount(tmp_path: Path) -> None:
+    with pytest.raises(volumes.MountProblem, match="cannot be written: File exists"):
+        volumes.write(tmp_path / "v", {"a": volumes.File(b"1", 0o644), "a/b": volumes.File(b"2", 0o644)})
+
+
 def test_projected_volumes_join_their_sources() -> None:
     volume = {
         "name": "v",

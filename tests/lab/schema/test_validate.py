@@ -43,6 +43,42 @@ def deployment(container: str, selector: str = "{matchLabels: {a: b}}") -> str:
     return f"spec: {{selector: {selector}, template: {{metadata: {{labels: {{a: b}}}}, spec: {{containers: [{container}]}}}}}}"
 
 
+_OUTSIDE = [
+    ("../x", ["must not contain '..'"]),
+    ("/etc/x", ["must be a relative path"]),
+    ("a/../../x", ["must not contain '..'"]),
+    ("..", ["must not contain '..'"]),
+    ("..data", ["must not start with '..'"]),
+    ("a/..b", []),
+]
+
+
+@pytest.mark.parametrize(("path", "why"), _OUTSIDE)
+def test_the_files_of_a_volume_stay_inside(path: str, why: list[str]) -> None:
+    item = f"items: [{{key: k, path: {path}}}]"
+    field = f"items: [{{path: {path}, fieldRef: {{fieldPath: metadata.name}}}}]"
+    sources = {
+        f"configMap: {{name: c, {item}}}": "configMap.items[0].path",
+        f"secret: {{secretName: c, {item}}}": "secret.items[0].path",
+        f"downwardAPI: {{{field}}}": "downwardAPI.items[0].path",
+        f"projected: {{sources: [{{configMap: {{name: c, {item}}}}}]}}": "projected.sources[0].configMap.items[0].path",
+        f"projected: {{sources: [{{secret: {{name: c, {item}}}}}]}}": "projected.sources[0].secret.items[0].path",
+        f"projected: {{sources: [{{downwardAPI: {{{field}}}}}]}}": "projected.sources[0].downwardAPI.items[0].path",
+        f"projected: {{sources: [{{serviceAccountToken: {{path: {path}}}}}]}}": "projected.sources[0].serviceAccountToken.path",
+    }
+    for source, at in sources.items():
+        spec = f"spec: {{containers: [{{name: a, image: b}}], volumes: [{{name: v, {source}}}]}}"
+        assert texts("Pod", spec) == [
+            f'spec.volumes[0].{at}: Invalid value: "{path}": {each}' for each in why
+        ]
+
+
+def test_a_host_path_does_not_step_back() -> None:
+    spec = "spec: {containers: [{name: a, image: b}], volumes: [{name: v, hostPath: {path: /a/../b}}]}"
+    expected = "spec.volumes[0].hostPath.path: Invalid value: \"/a/../b\": must not contain '..'"
+    assert texts("Pod", spec) == [expected]
+
+
 @pytest.mark.parametrize(
     ("kind", "text", "expected"),
     [
