@@ -204,6 +204,8 @@ def _budget(obj: Obj, old: Obj | None) -> Iterator[Finding]:
 
 def _rules(*, namespaced: bool) -> Check:
     def check(obj: Obj, old: Obj | None) -> Iterator[Finding]:
+        if obj.get("aggregationRule") is not None:
+            yield say.forbidden("aggregationRule", "the embedded lab joins no roles; write the rules out")
         for index, rule in enumerate(obj.get("rules") or ()):
             at = f"rules[{index}]"
             if urls := rule.get("nonResourceURLs"):

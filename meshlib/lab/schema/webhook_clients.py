@@ -1,4 +1,4 @@
-"""What the API server checks in a webhook configuration: where a webhook is, and how long it is waited for."""
+"""What the API server checks in webhook configurations: where a webhook is, and how long it is waited for."""
 
 from __future__ import annotations
 
