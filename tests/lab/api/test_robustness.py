@@ -18,6 +18,15 @@ pytestmark = pytest.mark.anyio
 REQUESTS = int(os.environ.get("MESHLIB_FUZZ_REQUESTS", "1500"))
 SEED = int(os.environ.get("MESHLIB_FUZZ_SEED", "20261123"))
 
+
+def _bomb(level: str) -> str:
+    """Nine levels of ten aliases each, a thousand million values; `level` takes the aliases of one."""
+    lines = ["a0: &a0 {k: v}"]
+    for number in range(1, 10):
+        lines.append(f"a{number}: &a{number} {level.format(', '.join([f'*a{number - 1}'] * 10))}")
+    return "\n".join(lines)
+
+
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "PROPFIND"]
 PLURALS = ["configmaps", "pods", "services", "secrets", "events", "namespaces", "nodes", "widgets", "pods%2f"]
 GROUPS = [
@@ -270,3 +279,35 @@ async def test_a_deeply_nested_patch_is_the_callers_fault(api: Api, depth: int) 
         answer = await client.patch(f"{path}/deep", content=f'{{"x":{nest}}}', headers=headers)
         assert answer.status_code in (200, 400), answer.text
         assert (await client.get(f"{path}/deep")).json().get("x") is None
+
+
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[" * 2_000_000, "exceeded max depth"),
+        ("- " * 1_000_000, "exceeded max depth"),
+        ("{a: " * 500_000, "exceeded max depth"),
+        (_bomb("[{}]"), "document contains excessive aliasing"),
+        (_bomb("{{<<: [{}]}}"), "document contains excessive aliasing"),
+        (f"a: &a {'x' * 200_000}\nb: [{', '.join(['*a'] * 2000)}]", "document contains excessive aliasing"),
+        ("a: &a [*a]", "Circular reference detected"),
+    ],
+)
+async def test_yaml_that_is_a_bomb_is_refused(api: Api, text: str, why: str) -> None:
+    before = psutil.Process().memory_info().rss
+    answer = await api.client(None, authorization="Bearer static-token").post(
+        REVIEWS, content=text, headers={"content-type": "application/yaml"}
+    )
+    assert answer.status_code == 400
+    assert f"error converting YAML to JSON: yaml: {why}" in answer.json()["message"]
+    assert psutil.Process().memory_info().rss - before < 300 * 2**20
+
+
+async def test_yaml_with_a_few_aliases_is_read(api: Api) -> None:
+    text = "kind: ConfigMap\nmetadata: &m {name: twice}\ndata: {a: &a b, c: *a}\n"
+    url = "/api/v1/namespaces/shop/configmaps"
+    answer = await api.client().post(url, content=text, headers={"content-type": "application/yaml"})
+    assert answer.json()["data"] == {"a": "b", "c": "b"}
