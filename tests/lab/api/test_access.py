@@ -247,3 +247,49 @@ async def test_an_editor_writes_no_status_and_sends_no_traffic_elsewhere(api: Ap
         written = {each for rule in rules if "update" in rule["verbs"] for each in rule["resources"]}
         assert {"pods", "deployments", "deployments/scale", "secrets", "gateways"} <= written
         assert not written & {"endpoints", "endpointslices", "resourcequotas", "pods/status", "pods/log"}
+
+
+TOKEN = "/api/v1/namespaces/shop/serviceaccounts/default/token"
+
+
+async def test_a_token_ends_with_the_pod_that_it_is_bound_to(api: Api) -> None:
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    made = await api.registry.create("pods", "shop", pod, manager="t")
+    asked = {"spec": {"boundObjectRef": {"kind": "Pod", "name": "p"}}}
+    answer = await api.client().post(TOKEN, json=asked)
+    account = api.client(None, authorization=f"Bearer {answer.json()['status']['token']}")
+    review = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    who = (await account.post(review, json={})).json()["status"]["userInfo"]
+    assert who["extra"]["authentication.kubernetes.io/pod-uid"] == [made["metadata"]["uid"]]
+    await api.registry.delete("pods", "shop", "p", grace_s=0)
+    assert (await account.post(review, json={})).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "why"),
+    [
+        ({"expirationSeconds": 10**15}, 422, "may not specify a duration larger than 2^32 seconds"),
+        ({"boundObjectRef": {"kind": "Pod", "name": "none"}}, 404, 'pods "none" not found'),
+        ({"boundObjectRef": {"kind": "Pod"}}, 404, "not found"),
+        (
+            {"boundObjectRef": {"kind": "Secret", "name": "s"}},
+            400,
+            "cannot bind token to object of type Secret",
+        ),
+        (
+            {"boundObjectRef": {"kind": "Pod", "name": "p", "uid": "other"}},
+            409,
+            "does not match the UID in record",
+        ),
+        ({"boundObjectRef": {"kind": "Pod", "name": "q"}}, 400, "running with different serviceaccount"),
+    ],
+)
+async def test_a_token_that_would_not_hold_is_refused(api: Api, spec: Obj, status: int, why: str) -> None:
+    await api.registry.create("serviceaccounts", "shop", {"metadata": {"name": "other"}}, manager="t")
+    for name, account in (("p", "default"), ("q", "other")):
+        containers = [{"name": "c", "image": "x"}]
+        pod = {"metadata": {"name": name}, "spec": {"containers": containers, "serviceAccountName": account}}
+        await api.registry.create("pods", "shop", pod, manager="t")
+    answer = await api.client().post(TOKEN, json={"spec": spec})
+    assert answer.status_code == status
+    assert why in answer.json()["message"]
