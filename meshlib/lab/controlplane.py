@@ -111,7 +111,7 @@ async def run(home: Path, images: Path | None, kubernetes_version: str, port: in
         log.warning("ended %d processes that an earlier control plane left: %s", len(stale), stale)
     subnet, held = network.hold_subnet(before.subnet if before else None)
     keys = pki.prepare(home / "pki", (network.LOOPBACK, subnet.cluster_ip(0)))
-    registry = Registry(Store(home / "state.db"), Allocator(IPv4Network(subnet.service_cidr)))
+    registry = Registry(Store(home / state.DATABASE), Allocator(IPv4Network(subnet.service_cidr)))
 
     issuer = TokenIssuer.from_pem(keys.key("sa").read_bytes(), registry.find)
     ca_pem = keys.ca.read_bytes()
@@ -132,6 +132,7 @@ async def run(home: Path, images: Path | None, kubernetes_version: str, port: in
         version=meshlib.__version__,
         kubernetes_version=kubernetes_version,
         images=str(images) if images else None,
+        home=str(home),
     )
     await kubelet.recover()
     controllers = manager.controllers(registry, ca_pem.decode(), subnet)

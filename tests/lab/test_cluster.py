@@ -8,8 +8,10 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +210,60 @@ def test_reset_removes_only_a_lab(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="is not the home of a lab"):
         cluster.reset(tmp_path)
     assert (tmp_path / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["logs", "pki", "pods"])
+def test_a_folder_is_no_lab_by_a_name_that_others_use_too(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(LabError, match="is not the home of a lab"):
+        cluster.reset(tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_lab_does_not_move_into_a_folder_in_use(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(LabError, match=r"files in it that are no lab's, such as thesis\.txt"):
+        cluster.start(tmp_path)
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_reset_leaves_what_is_not_the_labs(home: Path) -> None:
+    state.make_home(home)
+    for name in (*state.MARKS, "kubeconfig", ".kubeconfig.7", ".cluster.json", "state.db-wal", "notes.md"):
+        (home / name).write_text("")
+    (home / "state.db").unlink()
+    (home / "cluster.json").unlink()
+    (home / "pods").symlink_to(home.parent)
+    result = CliRunner().invoke(lab, ["reset", "--home", str(home), "--yes"])
+    assert result.output == f"the lab of {home} is gone; notes.md stays\n"
+    assert [path.name for path in home.iterdir()] == ["notes.md"]
+
+
+def test_a_start_that_failed_can_be_reset(home: Path) -> None:
+    state.make_home(home)
+    cluster.reset(home)
+    assert not home.exists()
+
+
+def test_a_control_plane_is_known_after_the_clock_was_set(home: Path) -> None:
+    state.make_home(home)
+    argv = [sys.executable, "-c", "import time; time.sleep(60)", "-m", state.MODULE, "--home", str(home)]
+    with subprocess.Popen(argv) as process:
+        at_s = time.time() - 3600
+        known = state.ClusterState(
+            process.pid, at_s, "https://127.0.0.1:1", 9, False, "0", "v1", None, str(home)
+        )
+        wait.until(lambda: _is_running(known), "the process", timeout_s=5)
+        assert not replace(known, home=str(home / "other")).running
+        process.kill()
+
+
+def _is_running(known: state.ClusterState) -> None:
+    if not known.running:
+        raise wait.NotYet("not yet")
 
 
 def test_status_of_no_lab(home: Path) -> None:
