@@ -1,0 +1,46 @@
+"""Which kubeconfigs are taken: those that can be read, and whose server is known for sure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from meshlib.errors import ClusterError
+from meshlib.kube import client
+
+
+def kubeconfig(folder: Path, **cluster: object) -> Path:
+    path = folder / "config"
+    content = {
+        "current-context": "a",
+        "contexts": [{"name": "a", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": {"token": "secret-token"}}],
+    }
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("cluster", "why"),
+    [
+        ({"server": "https://h:6443", "insecure-skip-tls-verify": True}, "leaves https://h:6443 unverified"),
+        ({"server": "http://h:8080"}, "http://h:8080 is no https"),
+        ({"server": "ftp://h"}, "ftp://h is no https"),
+        ({"server": "https://h", "certificate-authority": "/nope"}, "cannot be used"),
+        ({}, "no server is named"),
+    ],
+)
+def test_a_server_that_cannot_be_known_is_refused(
+    tmp_path: Path, cluster: dict[str, object], why: str
+) -> None:
+    with pytest.raises(ClusterError, match=why) as refused:
+        client.connect(kubeconfig(tmp_path, **cluster))
+    assert "secret-token" not in str(refused.value)
+
+
+@pytest.mark.parametrize("server", ["https://h:6443", "http://127.0.0.1:8001", "http://localhost:8001"])
+def test_a_verified_server_and_a_proxy_of_this_machine_are_taken(tmp_path: Path, server: str) -> None:
+    assert client.connect(kubeconfig(tmp_path, server=server)).server == server
