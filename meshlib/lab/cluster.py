@@ -215,18 +215,22 @@ def probe_ready(home: Path, server: str) -> str | None:
 def stop(home: Path) -> bool:
     """End the lab of `home`; False when none ran. What a killed control plane left is ended too."""
     home = home.expanduser().resolve()
-    found = state.read(home)
-    if found is None or not found.running:
+    try:
+        found = state.read(home)
+    except LabError:  # a broken file keeps nobody from stopping what runs
+        found = None
+    pid = found.pid if found is not None and found.running else state.holder(home)
+    if pid is None:
         left = Records(home / "processes").end_stale() if home.exists() else []
         return bool(left)
 
     def gone() -> None:
-        if found.running:
-            raise wait.NotYet(f"process {found.pid} still runs")
+        if (found is not None and found.running) or state.holder(home):
+            raise wait.NotYet(f"process {pid} still runs")
 
     with suppress(ProcessLookupError):  # somebody else may be stopping it, too
-        os.kill(found.pid, signal.SIGTERM)
-    wait.until(gone, "the control plane to end", timeout_s=STOP_TIMEOUT_S, fix=f"kill -9 {found.pid}")
+        os.kill(pid, signal.SIGTERM)
+    wait.until(gone, "the control plane to end", timeout_s=STOP_TIMEOUT_S, fix=f"kill -9 {pid}")
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -139,7 +140,11 @@ def _log_files(folder: Path, name: str) -> list[Path]:
 
     namespace, _, pod = name.rpartition("/")
     found = []
-    for row in Store(folder / state.DATABASE).page("pods", namespace or None):
+    try:
+        rows = Store(folder / state.DATABASE).page("pods", namespace or None)
+    except sqlite3.Error as error:
+        raise LabError(f"{folder / state.DATABASE}: {error}", fix="meshlib lab logs") from error
+    for row in rows:
         meta = json.loads(row.body)["metadata"]
         if meta["name"].startswith(pod):
             found += sorted((folder / "pods" / meta["uid"] / "logs").glob("*.log"))

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
+import msgspec
 import psutil
 
 from meshlib.errors import LabError
@@ -78,11 +79,14 @@ def read(home: Path) -> ClusterState | None:
     """The state that the home records; None for a home without a lab. Raises `LabError` for a broken file."""
     path = home / FILE
     try:
-        return ClusterState(**json.loads(path.read_text()))
+        return msgspec.json.decode(path.read_bytes(), type=ClusterState)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
-        raise LabError(f"{path} cannot be read: {error}", fix="meshlib lab reset") from error
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
+        raise LabError(
+            f"{path} cannot be read: {error}",
+            fix=f"meshlib lab down --home {home} && rm {path} && meshlib lab up --home {home} (objects stay)",
+        ) from error
 
 
 def ended(state: ClusterState) -> ClusterState:
@@ -104,15 +108,27 @@ def myself() -> tuple[int, float]:
     return pid, started_s
 
 
+def holder(home: Path) -> int | None:
+    """The pid of the control plane of `home` by its lock, whatever cluster.json says; None for none."""
+    try:
+        pid = int((home / LOCK).read_text())
+    except (OSError, ValueError):
+        return None
+    return pid if is_control_plane(pid, str(home)) else None
+
+
 def lock(home: Path) -> IO[str]:
     """Held by a control plane for its life; raises `LabError` when another one of this home holds it."""
-    file = (home / LOCK).open("w")
+    file = (home / LOCK).open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
         message = f"another control plane of {home} is starting or running"
-        raise LabError(message, fix="meshlib lab status") from error
+        raise LabError(message, fix=f"meshlib lab status --home {home}") from error
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
     return file
 
 

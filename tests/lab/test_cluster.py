@@ -266,6 +266,55 @@ def _is_running(known: state.ClusterState) -> None:
         raise wait.NotYet("not yet")
 
 
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("state.db", "state.db: file is not a database"),
+        ("pki/ca.key", "a key or certificate in .*pki cannot be used"),
+        ("pki/sa.key", "a key or certificate in .*pki cannot be used"),
+        ("pki/apiserver.crt", "the API server cannot serve"),
+    ],
+)
+def test_a_broken_file_is_named_when_the_lab_starts(home: Path, name: str, why: str) -> None:
+    cluster.start(home).stop()
+    for left in home.glob("state.db-*"):
+        left.unlink()
+    (home / name).write_bytes(b"x" * 4096)
+    if name == "pki/ca.key":
+        (home / "pki" / "made-for").unlink()  # so that the CA is needed
+    with pytest.raises(LabError, match=why) as refused:
+        cluster.start(home)
+    assert "Traceback" not in str(refused.value)
+    assert refused.value.fix
+    assert cluster.status(home).why == "it was stopped"
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"pid": "x"}', b"\xff", None])
+def test_a_lab_can_be_stopped_whatever_its_file_says(home: Path, content: bytes | None) -> None:
+    up = cluster.start(home)
+    kept = (home / "cluster.json").read_bytes()
+    if content is None:
+        (home / "cluster.json").unlink()
+    else:
+        (home / "cluster.json").write_bytes(content)
+        with pytest.raises(LabError, match=r"cluster.json cannot be read(.|\n)*objects stay"):
+            cluster.start(home)
+    assert cluster.stop(home)
+    wait_gone(up.state)
+    assert cluster.start(home).fresh
+    (home / "cluster.json").write_bytes(kept)
+    cluster.reset(home)
+    assert not home.exists()
+
+
+def test_a_line_that_was_being_written_is_no_process(home: Path) -> None:
+    home.mkdir()
+    (home / "processes").write_bytes(b"x y\n12\n17 1e\n\xff\n")
+    assert not cluster.stop(home)
+
+
 def test_status_of_no_lab(home: Path) -> None:
     result = CliRunner().invoke(lab, ["status", "--home", str(home), "--json"])
     assert result.exit_code == 1
