@@ -338,6 +338,10 @@ def connect(
         why = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise ClusterError(f"kubeconfig {path} cannot be used: {why}", fix="kubectl config view") from cause
     server = api.configuration.host.rstrip("/")
+    if _on_this_machine(server) and api.configuration.proxy:
+        # As Go's clients: a proxy of the environment is for other machines.
+        api.configuration.proxy = None
+        api.rest_client = type(api.rest_client)(api.configuration)
     if why := _unverified(server, verify=api.configuration.verify_ssl):
         raise ClusterError(
             f"kubeconfig {path}, context {chosen}: {why}; nothing was sent",
@@ -362,9 +366,14 @@ def _unverified(server: str, *, verify: bool) -> str:
     parts = urlsplit(server)
     if parts.scheme == "https":
         return "" if verify else f"insecure-skip-tls-verify leaves {server} unverified"
-    if parts.hostname == "localhost" or (parts.hostname or "").startswith("127."):
+    if parts.scheme == "http" and _on_this_machine(server):
         return ""
     return f"{server} is no https, so neither it nor the credential is safe"
+
+
+def _on_this_machine(server: str) -> bool:
+    host = urlsplit(server).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _refused(method: str, path: str, answer: Answer) -> ClusterError:

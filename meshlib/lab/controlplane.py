@@ -138,7 +138,6 @@ async def run(home: Path, images: Path | None, kubernetes_version: str, port: in
         version=meshlib.__version__,
         kubernetes_version=kubernetes_version,
         images=str(images) if images else None,
-        home=str(home),
     )
     await kubelet.recover()
     controllers = manager.controllers(registry, ca_pem.decode(), subnet)
@@ -183,6 +182,7 @@ def main() -> int:
     args = parser.parse_args()
     if os.getsid(0) != os.getpid():
         os.setsid()  # Ctrl-C and the end of the terminal are not for the control plane
+    os.umask(0o077)  # Secrets are in state.db; the home's own mode is not all that keeps them
     os.chdir(args.home)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr

@@ -79,7 +79,7 @@ def read(home: Path) -> ClusterState | None:
     """The state that the home records; None for a home without a lab. Raises `LabError` for a broken file."""
     path = home / FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ClusterState)
+        return replace(msgspec.convert(json.loads(path.read_bytes()), ClusterState), home=str(home))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, msgspec.MsgspecError) as error:
@@ -96,7 +96,8 @@ def ended(state: ClusterState) -> ClusterState:
 
 def write(home: Path, state: ClusterState) -> None:
     beside = home / f".{FILE}"
-    beside.write_text(json.dumps(asdict(state), indent=1) + "\n")
+    known = {key: value for key, value in asdict(state).items() if key != "home"}
+    beside.write_text(json.dumps(known, indent=1) + "\n")
     beside.rename(home / FILE)
 
 

@@ -41,6 +41,19 @@ def test_a_server_that_cannot_be_known_is_refused(
     assert "secret-token" not in str(refused.value)
 
 
+def test_a_proxy_of_the_environment_is_for_other_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.test:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    near = client.connect(kubeconfig(tmp_path, server="https://127.0.0.1:1"))
+    with pytest.raises(ClusterError, match=r"127.0.0.1.*Connection refused"):
+        near.call("GET", "/version")
+    far = client.connect(kubeconfig(tmp_path, server="https://h:6443"))
+    assert far.api.configuration.proxy == "http://proxy.example.test:3128"
+
+
 @pytest.mark.parametrize("server", ["https://h:6443", "http://127.0.0.1:8001", "http://localhost:8001"])
 def test_a_verified_server_and_a_proxy_of_this_machine_are_taken(tmp_path: Path, server: str) -> None:
     assert client.connect(kubeconfig(tmp_path, server=server)).server == server

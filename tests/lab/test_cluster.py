@@ -151,6 +151,30 @@ def test_a_lab_lives_through_kill_and_restart(home: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.lab
+def test_nothing_of_a_lab_is_for_others_to_read(home: Path) -> None:
+    before = os.umask(0)
+    try:
+        with cluster.running(home):
+            with api(home) as connection:
+                spec = {"containers": [{"name": "c", "image": "curlimages/curl", "command": ["sleep", "60"]}]}
+                core = client.CoreV1Api(connection)
+                core.create_namespaced_pod("default", {"metadata": {"name": "p"}, "spec": spec})
+                wait.until(lambda: _is_phase(core, "p", "Running"), "the pod", timeout_s=20)
+            files = [path for path in home.rglob("*") if not path.is_symlink()]
+            assert any(path.name == "token" for path in files)
+            open_to_others = [path for path in (home, *files) if path.lstat().st_mode & 0o077]
+            assert open_to_others == []
+    finally:
+        os.umask(before)
+
+
+def _is_phase(core: Any, name: str, phase: str) -> None:
+    found = core.read_namespaced_pod(name, "default").status.phase
+    if found != phase:
+        raise wait.NotYet(found)
+
+
+@pytest.mark.lab
 def test_two_labs_at_once(home: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     with cluster.running(home) as first, cluster.running(other) as second:
