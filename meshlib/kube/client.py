@@ -338,9 +338,10 @@ def connect(
         why = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise ClusterError(f"kubeconfig {path} cannot be used: {why}", fix="kubectl config view") from cause
     server = api.configuration.host.rstrip("/")
-    if _on_this_machine(server) and api.configuration.proxy:
-        # As Go's clients: a proxy of the environment is for other machines.
-        api.configuration.proxy = None
+    if _on_this_machine(server):
+        # As Go's clients: a proxy of the environment is for other machines.  The official client's WebSockets
+        # look at no_proxy only where a proxy is named, and at the environment where none is.
+        api.configuration.proxy, api.configuration.no_proxy = server, "*"
         api.rest_client = type(api.rest_client)(api.configuration)
     if why := _unverified(server, verify=api.configuration.verify_ssl):
         raise ClusterError(

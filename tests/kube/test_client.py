@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,8 +54,23 @@ def test_a_proxy_of_the_environment_is_for_other_machines(
     near = client.connect(kubeconfig(tmp_path, server="https://127.0.0.1:1"))
     with pytest.raises(ClusterError, match=r"127.0.0.1.*Connection refused"):
         near.call("GET", "/version")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        near = client.connect(kubeconfig(tmp_path, server=f"http://127.0.0.1:{port}"))
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+        asking = threading.Thread(target=_ignore_refusal, args=(lambda: near.pod_socket("p", "ns", 80),))
+        asking.start()
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.recv(100).startswith(b"GET /api/v1/namespaces/ns/pods/p/portforward")
+        asking.join()
     far = client.connect(kubeconfig(tmp_path, server="https://h:6443"))
     assert far.api.configuration.proxy == "http://proxy.example.test:3128"
+
+
+def _ignore_refusal(ask: Callable[[], object]) -> None:
+    with contextlib.suppress(ClusterError):
+        ask()
 
 
 @pytest.mark.parametrize("server", ["https://h:6443", "http://127.0.0.1:8001", "http://localhost:8001"])
