@@ -30,7 +30,7 @@ ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*|"
 RUN_ID = r"[A-Za-z0-9._-]*"
 URL_PATH = r"/[^\s]*"
 BASE_PATH = r"(/[A-Za-z0-9._~-]+)*"
-BASE_URL = r"(https?://[^\s?#]+)?"
+BASE_URL = r"(https?://[^\s?#@]+)?"
 NAMESPACES = r"([-a-z0-9*]+(, ?[-a-z0-9*]+)*)?"
 PATTERNS = {
     DNS_LABEL: "a DNS label: lower-case letters, digits and '-', at most 63",
@@ -39,7 +39,7 @@ PATTERNS = {
     ENV_NAME: "the name of an environment variable, or empty",
     RUN_ID: "letters, digits, '.', '_' and '-'",
     IMAGE: "an image with a tag",
-    BASE_URL: "an http or https URL, or empty",
+    BASE_URL: "an http or https URL without a user or password, or empty",
     NAMESPACES: "names of namespaces with commas between, or empty",
     URL_PATH: "a path that starts with '/'",
     BASE_PATH: "a path that starts with '/' and does not end with it, or empty",

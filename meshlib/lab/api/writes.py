@@ -169,12 +169,7 @@ class Writer:
         if asked and asked != str(version):
             raise conflict(kind.plural, kind.group, name)
         if not asked and kind.put_needs_version and write.replace:
-            cause = (
-                "metadata.resourceVersion",
-                "FieldValueInvalid",
-                "Invalid value: 0: must be specified for an update",
-            )
-            raise invalid(kind.group, kind.plural, name, [cause])
+            raise invalid(kind.group, kind.plural, name, [MUST_HAVE_VERSION])
         meta["resourceVersion"] = str(version)
         if kind.namespaced:
             meta.setdefault("namespace", old["metadata"].get("namespace"))
