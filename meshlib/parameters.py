@@ -87,7 +87,8 @@ class Parameter:
                 hint = "; put it in quotes (papermill: -r, not -p)"
             return f"{self.name}: {value!r} is {_kind(value)}; accepted: {self.accepts}{hint}"
         bad = (
-            (self.choices and value not in self.choices)
+            (isinstance(value, str) and not _is_text(value))
+            or (self.choices and value not in self.choices)
             or (self.pattern and not re.fullmatch(self.pattern, str(value)))
             or (isinstance(value, float) and not math.isfinite(value))
             or (self.low is not None and isinstance(value, (int, float)) and value < self.low)
@@ -107,6 +108,15 @@ class Parameter:
         if problem := self.check(value):
             raise ParameterError([problem])
         return value
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8: other bytes of a command line arrive as halves of characters."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _kind(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -90,6 +91,15 @@ def test_an_error_of_the_system_ends_with_1(raised: str) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert ("meshlib: /full: No space left on device" in done.stderr) == ("full" in raised)
+
+
+def test_an_argument_that_is_no_utf_8_is_a_finding(tmp_path: Path) -> None:
+    out = tmp_path / "o"
+    command = [sys.executable, "-m", "meshlib", "run", "--out", str(out), "-p", b"greeting=\xff", "--no-html"]
+    done = subprocess.run(command, capture_output=True, check=False, cwd=Path(__file__).parents[1])
+    assert done.returncode == 2, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert json.loads((out / "latest" / "manifest.json").read_text())["outcome"] == "bad-parameters"
 
 
 def test_ctrl_c_ends_with_130_and_a_declined_question_with_1() -> None:
