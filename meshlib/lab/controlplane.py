@@ -187,7 +187,9 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # They would write URLs into the log, and the URL of an exec is its command, with what is secret in it.
+    for name in ("httpx", "uvicorn.error", "websockets"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     work = run(args.home, args.images, args.kubernetes_version, args.port)
     try:
         try:

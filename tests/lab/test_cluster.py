@@ -22,6 +22,7 @@ from kubernetes import client, config
 
 from meshlib import wait
 from meshlib.errors import LabError
+from meshlib.kube.client import connect
 from meshlib.lab import cluster, state
 from meshlib.lab.commands import lab
 from meshlib.lab.kubelet.records import HOME
@@ -172,6 +173,19 @@ def _is_phase(core: Any, name: str, phase: str) -> None:
     found = core.read_namespaced_pod(name, "default").status.phase
     if found != phase:
         raise wait.NotYet(found)
+
+
+@pytest.mark.lab
+def test_the_log_has_no_command_of_an_exec(home: Path) -> None:
+    with cluster.running(home):
+        with api(home) as connection:
+            spec = {"containers": [{"name": "c", "image": "curlimages/curl", "command": ["sleep", "60"]}]}
+            core = client.CoreV1Api(connection)
+            core.create_namespaced_pod("default", {"metadata": {"name": "p"}, "spec": spec})
+            wait.until(lambda: _is_phase(core, "p", "Running"), "the pod", timeout_s=20)
+        done = connect(home / "kubeconfig").execute("p", "default", ["echo", "hush-hush"], container="c")
+        assert done.out == "hush-hush\n"
+    assert "hush" not in (home / cluster.LOG).read_text()
 
 
 @pytest.mark.lab
