@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from meshlib import __version__, examples
 from meshlib.errors import MeshlibError
 from meshlib.home import lab_kubeconfig
 
+INTERRUPTED = 130
 # command → (module, attribute, what `meshlib --help` says about it without importing the module)
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "run": ("meshlib.runbook.commands", "run", "Run the notebooks and write the record and the report."),
@@ -76,12 +78,29 @@ def load_job(kubeconfig: str | None, context: str | None, namespace: str, image:
 
 
 def main() -> None:
-    """The console script.  An error of ours is a message and an exit code, never a traceback."""
+    """The console script.  What goes wrong is a message and an exit code; a traceback is a defect of ours."""
     try:
-        root(prog_name="meshlib")
+        code = root.main(prog_name="meshlib", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except MeshlibError as error:
-        click.echo(f"meshlib: {error}", err=True)
+        sys.exit(_told(str(error), error.exit_code))
+    except click.ClickException as error:
+        error.show()
         sys.exit(error.exit_code)
+    except click.Abort as error:
+        stopped = isinstance(error.__cause__, KeyboardInterrupt)
+        sys.exit(_told("interrupted", INTERRUPTED) if stopped else _told("nothing was done", 1))
+    except BrokenPipeError:  # who read the output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(_told(f"{where}{error.strerror or error}", 1))
+
+
+def _told(message: str, code: int) -> int:
+    click.echo(f"meshlib: {message}", err=True)
+    return code
 
 
 if __name__ == "__main__":

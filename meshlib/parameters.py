@@ -30,7 +30,7 @@ ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*|"
 RUN_ID = r"[A-Za-z0-9._-]*"
 URL_PATH = r"/[^\s]*"
 BASE_PATH = r"(/[A-Za-z0-9._~-]+)*"
-BASE_URL = r"(https?://[^\s?#]+)?"
+BASE_URL = r"(https?://[^\s?#@]+)?"
 NAMESPACES = r"([-a-z0-9*]+(, ?[-a-z0-9*]+)*)?"
 PATTERNS = {
     DNS_LABEL: "a DNS label: lower-case letters, digits and '-', at most 63",
@@ -39,7 +39,7 @@ PATTERNS = {
     ENV_NAME: "the name of an environment variable, or empty",
     RUN_ID: "letters, digits, '.', '_' and '-'",
     IMAGE: "an image with a tag",
-    BASE_URL: "an http or https URL, or empty",
+    BASE_URL: "an http or https URL without a user or password, or empty",
     NAMESPACES: "names of namespaces with commas between, or empty",
     URL_PATH: "a path that starts with '/'",
     BASE_PATH: "a path that starts with '/' and does not end with it, or empty",
@@ -87,7 +87,8 @@ class Parameter:
                 hint = "; put it in quotes (papermill: -r, not -p)"
             return f"{self.name}: {value!r} is {_kind(value)}; accepted: {self.accepts}{hint}"
         bad = (
-            (self.choices and value not in self.choices)
+            (isinstance(value, str) and not _is_text(value))
+            or (self.choices and value not in self.choices)
             or (self.pattern and not re.fullmatch(self.pattern, str(value)))
             or (isinstance(value, float) and not math.isfinite(value))
             or (self.low is not None and isinstance(value, (int, float)) and value < self.low)
@@ -107,6 +108,15 @@ class Parameter:
         if problem := self.check(value):
             raise ParameterError([problem])
         return value
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8: other bytes of a command line arrive as halves of characters."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _kind(value: object) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import click
 import pytest
@@ -75,3 +77,65 @@ def test_parameters_in_every_shape(shape: str) -> None:
     result = CliRunner().invoke(cli.root, ["parameters", "--format", shape])
     assert result.exit_code == 0
     assert "sampling_percent" in result.output
+
+
+def _meshlib(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "meshlib", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("content", [b"\x94\xff", b"[" * 5000, b"- a", b"clusters: 5", b"current-context: a"])
+def test_a_file_that_is_none_is_one_message(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_bytes(content)
+    for arguments, code in (
+        (["lab", "up", "--home", str(tmp_path / "lab"), "--images", str(file)], 1),
+        (["diagnose", "--kubeconfig", str(file)], 1),
+        (["run", "--plan", "--parameters", str(file)], 2),
+        (["schedule", "cron", "--parameters", str(file)], 2),
+    ):
+        done = _meshlib(*arguments)
+        assert done.returncode == code, (arguments, done.stderr)
+        assert str(file) in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_what_the_system_refuses_is_a_message(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    done = _meshlib("prune", "--keep", "1", "--out", str(tmp_path / "plain" / "x"))
+    assert "Traceback" not in done.stderr
+    home = tmp_path / "lab"
+    (home / "cluster.json").mkdir(parents=True)
+    done = _meshlib("lab", "status", "--home", str(home))
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+
+
+@pytest.mark.parametrize("raised", ["OSError(28, 'No space left on device', '/full')", "BrokenPipeError()"])
+def test_an_error_of_the_system_ends_with_1(raised: str) -> None:
+    done = _main_with(f"raise {raised}")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert ("meshlib: /full: No space left on device" in done.stderr) == ("full" in raised)
+
+
+def test_an_argument_that_is_no_utf_8_is_a_finding(tmp_path: Path) -> None:
+    out = tmp_path / "o"
+    command = [sys.executable, "-m", "meshlib", "run", "--out", str(out), "-p", b"greeting=\xff", "--no-html"]
+    done = subprocess.run(command, capture_output=True, check=False, cwd=Path(__file__).parents[1])
+    assert done.returncode == 2, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert json.loads((out / "latest" / "manifest.json").read_text())["outcome"] == "bad-parameters"
+
+
+def test_ctrl_c_ends_with_130_and_a_declined_question_with_1() -> None:
+    assert (_main_with("raise KeyboardInterrupt").returncode) == 130
+    done = _main_with("click.confirm('sure?', abort=True)")
+    assert (done.returncode, done.stderr) == (1, "meshlib: nothing was done\n")
+    assert _main_with("click.get_current_context().exit(3)").returncode == 3
+
+
+def _main_with(body: str) -> subprocess.CompletedProcess[str]:
+    """The console script with a command of which `body` is what it does."""
+    code = f"import click\nfrom meshlib import cli\n@click.command()\ndef it():\n    {body}\n"
+    code += "cli.root.get_command = lambda *_: it\nimport sys\nsys.argv = ['meshlib', 'it']\ncli.main()\n"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, input="", check=False)

@@ -128,3 +128,9 @@ def test_later_variables_of_a_notebook_run_twice_are_no_parameters() -> None:
 
 def test_whole_numbers_become_numbers_where_a_number_is_wanted() -> None:
     assert type(parameters.complete({"load_rate": 5}).load_rate) is float
+
+
+def test_a_text_that_is_no_utf_8_is_refused() -> None:
+    with pytest.raises(ParameterError, match=r"greeting: 'a\\udcff' is not accepted"):
+        parameters.TABLE["greeting"].parse("a\udcff")
+    assert parameters.TABLE["greeting"].parse("🐟 ünïcode") == "🐟 ünïcode"

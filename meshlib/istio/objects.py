@@ -18,7 +18,6 @@ TELEMETRY = "telemetry.istio.io/v1"
 
 GREETING_FILE = "greeting.conf"
 GREETING_FOLDER = "/etc/httpserver"
-CA_CONFIG_KEY = "ca.crt"
 
 
 def _meta(name: str, namespace: str = "", labels: Mapping[str, str] | None = None) -> Obj:

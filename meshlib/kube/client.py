@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import urllib3
+import yaml
 from kubernetes import config as kubernetes_config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import ws_client
@@ -31,6 +32,11 @@ Obj = dict[str, Any]
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
+# What the official client raises for a file that is no kubeconfig: it looks at no types.
+UNUSABLE = (
+    *(kubernetes_config.ConfigException, yaml.YAMLError, OSError, RecursionError),
+    *(AttributeError, KeyError, TypeError, ValueError),
+)
 WEBSOCKET_VERBS = ("create", "get")  # an upgrade is a GET; since Kubernetes 1.35 it takes `create` too
 
 
@@ -328,9 +334,20 @@ def connect(
                 fix="kubectl config get-contexts",
             )
         api = kubernetes_config.new_client_from_config(str(path), context=chosen, persist_config=False)
-    except kubernetes_config.ConfigException as cause:
-        raise ClusterError(f"kubeconfig {path} cannot be used: {cause}", fix="kubectl config view") from cause
+    except UNUSABLE as cause:
+        why = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        raise ClusterError(f"kubeconfig {path} cannot be used: {why}", fix="kubectl config view") from cause
     server = api.configuration.host.rstrip("/")
+    if _on_this_machine(server):
+        # As Go's clients: a proxy of the environment is for other machines.  The official client's WebSockets
+        # look at no_proxy only where a proxy is named, and at the environment where none is.
+        api.configuration.proxy, api.configuration.no_proxy = server, "*"
+        api.rest_client = type(api.rest_client)(api.configuration)
+    if why := _unverified(server, verify=api.configuration.verify_ssl):
+        raise ClusterError(
+            f"kubeconfig {path}, context {chosen}: {why}; nothing was sent",
+            fix="put the server's CA into certificate-authority-data of the kubeconfig",
+        )
     return Cluster(
         api,
         server,
@@ -341,6 +358,23 @@ def connect(
         run_id=run_id,
         write_namespaces=write_namespaces,
     )
+
+
+def _unverified(server: str, *, verify: bool) -> str:
+    """Why nobody knows who would answer; "" where TLS says it, or on this machine (kubectl proxy)."""
+    if not server:
+        return "no server is named"
+    parts = urlsplit(server)
+    if parts.scheme == "https":
+        return "" if verify else f"insecure-skip-tls-verify leaves {server} unverified"
+    if parts.scheme == "http" and _on_this_machine(server):
+        return ""
+    return f"{server} is no https, so neither it nor the credential is safe"
+
+
+def _on_this_machine(server: str) -> bool:
+    host = urlsplit(server).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _refused(method: str, path: str, answer: Answer) -> ClusterError:

@@ -15,7 +15,7 @@ import ssl
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,7 +169,7 @@ class _Report:
 def _spawn(
     home: Path, images: Path | None, kubernetes_version: str, port: int | None
 ) -> tuple[_Child, _Report]:
-    argv = [sys.executable, "-m", "meshlib.lab.controlplane", "--home", str(home)]
+    argv = [sys.executable, "-m", state.MODULE, "--home", str(home)]
     argv += ["--kubernetes-version", kubernetes_version]
     argv += ["--images", str(images)] if images else []
     argv += ["--port", str(port)] if port is not None else []
@@ -215,32 +215,48 @@ def probe_ready(home: Path, server: str) -> str | None:
 def stop(home: Path) -> bool:
     """End the lab of `home`; False when none ran. What a killed control plane left is ended too."""
     home = home.expanduser().resolve()
-    found = state.read(home)
-    if found is None or not found.running:
+    try:
+        found = state.read(home)
+    except LabError:  # a broken file keeps nobody from stopping what runs
+        found = None
+    pid = found.pid if found is not None and found.running else state.holder(home)
+    if pid is None:
         left = Records(home / "processes").end_stale() if home.exists() else []
         return bool(left)
 
     def gone() -> None:
-        if found.running:
-            raise wait.NotYet(f"process {found.pid} still runs")
+        if (found is not None and found.running) or state.holder(home):
+            raise wait.NotYet(f"process {pid} still runs")
 
-    os.kill(found.pid, signal.SIGTERM)
-    wait.until(gone, "the control plane to end", timeout_s=STOP_TIMEOUT_S, fix=f"kill -9 {found.pid}")
+    with suppress(ProcessLookupError):  # somebody else may be stopping it, too
+        os.kill(pid, signal.SIGTERM)
+    wait.until(gone, "the control plane to end", timeout_s=STOP_TIMEOUT_S, fix=f"kill -9 {pid}")
     return True
 
 
 def reset(home: Path) -> None:
-    """Stop the lab and remove its state; raises `LabError` for a folder that is no lab's home."""
+    """Stop the lab and remove its state; raises `LabError` for a folder that is no lab's home.
+
+    The folder goes too, unless there are files in it that are not the lab's.
+    """
     home = home.expanduser().resolve()
     if not home.exists():
         return
-    known = {state.FILE, state.LOCK, "pki", "state.db", "logs"}
-    if any(home.iterdir()) and not any((home / name).exists() for name in known):
+    if not state.is_home(home):
         raise LabError(
             f"{home} is not the home of a lab; nothing was removed", fix="check --home and MESHLIB_HOME"
         )
     stop(home)
-    shutil.rmtree(home)
+    kept = state.foreign(home)
+    for path in home.iterdir():
+        if path.name in kept:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    if not kept:
+        home.rmdir()
 
 
 def forget(home: Path) -> None:

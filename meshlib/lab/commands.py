@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -82,7 +83,8 @@ def reset(home: Path | None, yes: bool) -> None:
     if folder.exists() and not yes:
         click.confirm(f"remove {folder} and every object in it?", abort=True)
     cluster.reset(folder)
-    click.echo(f"{folder} is gone")
+    left = f"; {', '.join(state.foreign(folder))} stays" if folder.exists() else ""
+    click.echo(f"{'the lab of ' if left else ''}{folder} is gone{left}")
 
 
 @lab.command()
@@ -114,7 +116,9 @@ def status(context: click.Context, home: Path | None, as_json: bool) -> None:
 @lab.command()
 @HOME
 @click.argument("name", default="control-plane")
-@click.option("--tail", default=100, show_default=True, help="How many of the last lines.")
+@click.option(
+    "--tail", type=click.IntRange(1), default=100, show_default=True, help="How many of the last lines."
+)
 def logs(home: Path | None, name: str, tail: int) -> None:
     """Print the control plane's log, or that of a pod (NAME or NAMESPACE/NAME, as far as it is unique)."""
     folder = home or lab_home()
@@ -136,7 +140,11 @@ def _log_files(folder: Path, name: str) -> list[Path]:
 
     namespace, _, pod = name.rpartition("/")
     found = []
-    for row in Store(folder / "state.db").page("pods", namespace or None):
+    try:
+        rows = Store(folder / state.DATABASE).page("pods", namespace or None)
+    except sqlite3.Error as error:
+        raise LabError(f"{folder / state.DATABASE}: {error}", fix="meshlib lab logs") from error
+    for row in rows:
         meta = json.loads(row.body)["metadata"]
         if meta["name"].startswith(pod):
             found += sorted((folder / "pods" / meta["uid"] / "logs").glob("*.log"))

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import signal
+import sqlite3
 import sys
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -40,6 +41,7 @@ log = logging.getLogger("meshlib.lab")
 
 REPORT_FD = "MESHLIB_REPORT_FD"
 STOP_GRACE_S = 5.0
+UNREADABLE = "remove the folder pki of the lab's home: it is made anew, and the objects stay"
 
 
 def report(message: dict[str, Any]) -> None:
@@ -84,7 +86,8 @@ async def serve(server: ApiServer, port: int, keys: pki.Pki) -> asyncio.Task[Non
     await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
     started.cancel()
     if serving.done():
-        raise LabError(f"the API server cannot listen on 127.0.0.1:{port}") from serving.exception()
+        cause = serving.exception()
+        raise LabError(f"the API server cannot serve on 127.0.0.1:{port}: {cause}", fix=UNREADABLE) from cause
     return serving
 
 
@@ -110,10 +113,13 @@ async def run(home: Path, images: Path | None, kubernetes_version: str, port: in
     if stale := Records(home / "processes").end_stale():
         log.warning("ended %d processes that an earlier control plane left: %s", len(stale), stale)
     subnet, held = network.hold_subnet(before.subnet if before else None)
-    keys = pki.prepare(home / "pki", (network.LOOPBACK, subnet.cluster_ip(0)))
-    registry = Registry(Store(home / "state.db"), Allocator(IPv4Network(subnet.service_cidr)))
-
-    issuer = TokenIssuer.from_pem(keys.key("sa").read_bytes(), registry.find)
+    registry = Registry(Store(home / state.DATABASE), Allocator(IPv4Network(subnet.service_cidr)))
+    try:
+        keys = pki.prepare(home / "pki", (network.LOOPBACK, subnet.cluster_ip(0)))
+        issuer = TokenIssuer.from_pem(keys.key("sa").read_bytes(), registry.find)
+    except (ValueError, TypeError) as error:
+        why = f"a key or certificate in {home / 'pki'} cannot be used: {error}"
+        raise LabError(why, fix=UNREADABLE) from error
     ca_pem = keys.ca.read_bytes()
     context = Context(registry, home, subnet, table, ca_pem, issuer.mint, machine_capacity())
     kubelet = Kubelet(context)
@@ -176,11 +182,14 @@ def main() -> int:
     args = parser.parse_args()
     if os.getsid(0) != os.getpid():
         os.setsid()  # Ctrl-C and the end of the terminal are not for the control plane
+    os.umask(0o077)  # Secrets are in state.db; the home's own mode is not all that keeps them
     os.chdir(args.home)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # They would write URLs into the log, and the URL of an exec is its command, with what is secret in it.
+    for name in ("httpx", "uvicorn.error", "websockets"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     work = run(args.home, args.images, args.kubernetes_version, args.port)
     try:
         try:
@@ -189,10 +198,14 @@ def main() -> int:
             asyncio.run(work)
         else:
             uvloop.run(work)
-    except (MeshlibError, OSError) as error:
-        log.exception("the control plane cannot start")
+    except (MeshlibError, OSError, sqlite3.Error) as error:
+        log.exception("the control plane cannot go on")
         fix = error.fix if isinstance(error, MeshlibError) else None
-        report({"error": getattr(error, "message", str(error)), "fix": fix})
+        message = getattr(error, "message", str(error))
+        if isinstance(error, sqlite3.Error):
+            message = f"{args.home / state.DATABASE}: {error}"
+            fix = "free space, or put a copy of the file back; meshlib lab reset starts anew, without objects"
+        report({"error": message, "fix": fix})
         return 1
     return 0
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from meshlib.errors import ParameterError
+from meshlib.errors import MeshlibError, ParameterError
 from meshlib.runbook import record
 from meshlib.runbook.outcomes import OUTCOMES
 
@@ -126,12 +126,18 @@ def mark_killed(folder: Path) -> None:
 
 
 def prune(out: Path, keep: int) -> list[Path]:
-    """Deletes all runs but the newest `keep`; the one that `latest` points to and running ones stay."""
+    """Deletes all runs but the newest `keep`; the one that `latest` points to and running ones stay.
+
+    Raises `MeshlibError` for the first that cannot be deleted.
+    """
     latest = Path(os.path.realpath(out / "latest"))
     gone: list[Path] = []
     for folder, manifest in runs(out)[keep:]:
         running = manifest.outcome == "running" and psutil.pid_exists(manifest.runner.pid)
         if folder.resolve() != latest and not running:
-            shutil.rmtree(folder)
+            try:
+                shutil.rmtree(folder)
+            except OSError as error:
+                raise MeshlibError(f"{folder} cannot be deleted: {error.strerror or error}") from error
             gone.append(folder)
     return gone

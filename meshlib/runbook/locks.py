@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TextIO
 
-from meshlib.errors import MeshlibError
+from meshlib.errors import MeshlibError, PreflightError
 
 
 class LockHeld(MeshlibError):
@@ -24,10 +24,19 @@ def path_for(target: str) -> Path:
 
 
 def acquire(target: str, run_id: str) -> TextIO:
-    """Takes the lock; it is held until the returned file is closed.  Raises `LockHeld` naming the holder."""
-    path = path_for(target)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file = path.open("a+", encoding="utf-8")
+    """Takes the lock; it is held until the returned file is closed.
+
+    Raises `LockHeld` naming the holder, `PreflightError` where there is no place for a lock.
+    """
+    try:
+        path = path_for(target)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = path.open("a+", encoding="utf-8")
+    except (OSError, RuntimeError) as error:  # RuntimeError: a user without HOME and without a name
+        raise PreflightError(
+            f"no lock can be kept for {target}, so that two runs could collide: {error}",
+            fix="name a folder that can be written: XDG_STATE_HOME=DIR meshlib run …",
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

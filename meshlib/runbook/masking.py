@@ -19,6 +19,7 @@ _PEM = re.compile(
 _PEM_TAIL = re.compile(r"(?:[A-Za-z0-9+/=]{16,}(?:\\n|\s)+)+-----END (?:[A-Z0-9]+ )*PRIVATE KEY-----")
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}")
 _BEARER = re.compile(r"(?i)(\b(?:bearer|basic)\s+)(?=\S*\d)[A-Za-z0-9._~+/-]{16,}=*")
+_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@:\"']*:[^\s/@\"']+@", re.I)  # user and password
 _BASE64_PEM = re.compile(
     r"LS0tLS1CRUdJTi[A-Za-z0-9+/]{20,}={0,2}"
 )  # base64 of "-----BEGIN ", as in a Secret's data
@@ -51,6 +52,8 @@ class Masker:
         if "PRIVATE KEY" in text:
             text = _PEM_TAIL.sub(MASK, _PEM.sub(MASK, text))
         text = _BASE64_PEM.sub(_masked_if_key, text)
+        if "@" in text:
+            text = _IN_URL.sub(rf"\1{MASK}@", text)
         return _BEARER.sub(rf"\1{MASK}", _JWT.sub(MASK, text))
 
     def tree(self, value: Any) -> Any:

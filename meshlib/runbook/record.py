@@ -135,8 +135,12 @@ def json_schema(kind: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def encode(record: msgspec.Struct) -> bytes:
-    """A record as JSON that people can read."""
-    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+    """A record as JSON that people can read; a byte of a path or an argument that is no UTF-8 becomes `?`."""
+    try:
+        text = msgspec.json.encode(record)
+    except UnicodeEncodeError:
+        text = json.dumps(msgspec.to_builtins(record), ensure_ascii=False).encode("utf-8", "replace")
+    return msgspec.json.format(text, indent=2) + b"\n"
 
 
 def write(path: Path, data: bytes) -> None:

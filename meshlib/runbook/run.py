@@ -245,13 +245,14 @@ class Run:
         text = self.masker.text(record.encode(results).decode())
         record.write(self.folder / "results.json", text.encode())
         shown = self.folder / "manifest.json"
+        told = record.load(shown, record.Manifest)  # as it was written: without what is masked
         if self.request.html:
-            finish.write_pages(self.folder, manifest, msgspec.json.decode(text, type=record.Results))
+            finish.write_pages(self.folder, told, msgspec.json.decode(text, type=record.Results))
             shown = self.folder / "index.html"
         if outcome != "lock-held":
             folders.point_latest(self.folder)
             shown = self.folder.parent / "latest" / shown.name
-        self.out.write(progress.summary(manifest, str(shown)))
+        self.out.write(progress.summary(told, str(shown)))
         return manifest.exit_code
 
 

@@ -44,6 +44,8 @@ def parse(text: str, where: str) -> tuple[dict[str, Value], list[str]]:
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
         return {}, [f"{where}{line}: not YAML: {problem}"]
+    except RecursionError:
+        return {}, [f"{where}: nested too deep; lines of the form `name: value` are accepted"]
     if len(documents) > 1:
         return {}, [f"{where}:{documents[1].start_mark.line + 1}: one document is accepted, this is a second"]
     if not documents or documents[0] is None:

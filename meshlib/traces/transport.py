@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import requests
 
@@ -24,6 +25,9 @@ class UrlTransport:
         self._timeout_s = timeout_s
         self._session = requests.Session()
         self._session.verify = verify
+        host = urlsplit(url).hostname or ""
+        if host == "localhost" or host.startswith("127."):
+            self._session.trust_env = False  # a proxy of the environment is for other machines
 
     def get(self, path: str, params: Mapping[str, object] | None = None) -> tuple[int, bytes]:
         """Raises `ClusterError` when nothing answers there."""

@@ -8,8 +8,10 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from kubernetes import client, config
 
 from meshlib import wait
 from meshlib.errors import LabError
+from meshlib.kube.client import connect
 from meshlib.lab import cluster, state
 from meshlib.lab.commands import lab
 from meshlib.lab.kubelet.records import HOME
@@ -149,6 +152,43 @@ def test_a_lab_lives_through_kill_and_restart(home: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.lab
+def test_nothing_of_a_lab_is_for_others_to_read(home: Path) -> None:
+    before = os.umask(0)
+    try:
+        with cluster.running(home):
+            with api(home) as connection:
+                spec = {"containers": [{"name": "c", "image": "curlimages/curl", "command": ["sleep", "60"]}]}
+                core = client.CoreV1Api(connection)
+                core.create_namespaced_pod("default", {"metadata": {"name": "p"}, "spec": spec})
+                wait.until(lambda: _is_phase(core, "p", "Running"), "the pod", timeout_s=20)
+            files = [path for path in home.rglob("*") if not path.is_symlink()]
+            assert any(path.name == "token" for path in files)
+            open_to_others = [path for path in (home, *files) if path.lstat().st_mode & 0o077]
+            assert open_to_others == []
+    finally:
+        os.umask(before)
+
+
+def _is_phase(core: Any, name: str, phase: str) -> None:
+    found = core.read_namespaced_pod(name, "default").status.phase
+    if found != phase:
+        raise wait.NotYet(found)
+
+
+@pytest.mark.lab
+def test_the_log_has_no_command_of_an_exec(home: Path) -> None:
+    with cluster.running(home):
+        with api(home) as connection:
+            spec = {"containers": [{"name": "c", "image": "curlimages/curl", "command": ["sleep", "60"]}]}
+            core = client.CoreV1Api(connection)
+            core.create_namespaced_pod("default", {"metadata": {"name": "p"}, "spec": spec})
+            wait.until(lambda: _is_phase(core, "p", "Running"), "the pod", timeout_s=20)
+        done = connect(home / "kubeconfig").execute("p", "default", ["echo", "hush-hush"], container="c")
+        assert done.out == "hush-hush\n"
+    assert "hush" not in (home / cluster.LOG).read_text()
+
+
+@pytest.mark.lab
 def test_two_labs_at_once(home: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     with cluster.running(home) as first, cluster.running(other) as second:
@@ -208,6 +248,109 @@ def test_reset_removes_only_a_lab(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="is not the home of a lab"):
         cluster.reset(tmp_path)
     assert (tmp_path / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["logs", "pki", "pods"])
+def test_a_folder_is_no_lab_by_a_name_that_others_use_too(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(LabError, match="is not the home of a lab"):
+        cluster.reset(tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_lab_does_not_move_into_a_folder_in_use(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(LabError, match=r"files in it that are no lab's, such as thesis\.txt"):
+        cluster.start(tmp_path)
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_reset_leaves_what_is_not_the_labs(home: Path) -> None:
+    state.make_home(home)
+    for name in (*state.MARKS, "kubeconfig", ".kubeconfig.7", ".cluster.json", "state.db-wal", "notes.md"):
+        (home / name).write_text("")
+    (home / "state.db").unlink()
+    (home / "cluster.json").unlink()
+    (home / "pods").symlink_to(home.parent)
+    result = CliRunner().invoke(lab, ["reset", "--home", str(home), "--yes"])
+    assert result.output == f"the lab of {home} is gone; notes.md stays\n"
+    assert [path.name for path in home.iterdir()] == ["notes.md"]
+
+
+def test_a_start_that_failed_can_be_reset(home: Path) -> None:
+    state.make_home(home)
+    cluster.reset(home)
+    assert not home.exists()
+
+
+def test_a_control_plane_is_known_after_the_clock_was_set(home: Path) -> None:
+    state.make_home(home)
+    argv = [sys.executable, "-c", "import time; time.sleep(60)", "-m", state.MODULE, "--home", str(home)]
+    with subprocess.Popen(argv) as process:
+        at_s = time.time() - 3600
+        known = state.ClusterState(
+            process.pid, at_s, "https://127.0.0.1:1", 9, False, "0", "v1", None, str(home)
+        )
+        wait.until(lambda: _is_running(known), "the process", timeout_s=5)
+        assert not replace(known, home=str(home / "other")).running
+        process.kill()
+
+
+def _is_running(known: state.ClusterState) -> None:
+    if not known.running:
+        raise wait.NotYet("not yet")
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("state.db", "state.db: file is not a database"),
+        ("pki/ca.key", "a key or certificate in .*pki cannot be used"),
+        ("pki/sa.key", "a key or certificate in .*pki cannot be used"),
+        ("pki/apiserver.crt", "the API server cannot serve"),
+    ],
+)
+def test_a_broken_file_is_named_when_the_lab_starts(home: Path, name: str, why: str) -> None:
+    cluster.start(home).stop()
+    for left in home.glob("state.db-*"):
+        left.unlink()
+    (home / name).write_bytes(b"x" * 4096)
+    if name == "pki/ca.key":
+        (home / "pki" / "made-for").unlink()  # so that the CA is needed
+    with pytest.raises(LabError, match=why) as refused:
+        cluster.start(home)
+    assert "Traceback" not in str(refused.value)
+    assert refused.value.fix
+    assert cluster.status(home).why == "it was stopped"
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"pid": "x"}', b"\xff", None])
+def test_a_lab_can_be_stopped_whatever_its_file_says(home: Path, content: bytes | None) -> None:
+    up = cluster.start(home)
+    kept = (home / "cluster.json").read_bytes()
+    if content is None:
+        (home / "cluster.json").unlink()
+    else:
+        (home / "cluster.json").write_bytes(content)
+        with pytest.raises(LabError, match=r"cluster.json cannot be read(.|\n)*objects stay"):
+            cluster.start(home)
+    assert cluster.stop(home)
+    wait_gone(up.state)
+    assert cluster.start(home).fresh
+    (home / "cluster.json").write_bytes(kept)
+    cluster.reset(home)
+    assert not home.exists()
+
+
+def test_a_line_that_was_being_written_is_no_process(home: Path) -> None:
+    home.mkdir()
+    (home / "processes").write_bytes(b"x y\n12\n17 1e\n\xff\n")
+    assert not cluster.stop(home)
 
 
 def test_status_of_no_lab(home: Path) -> None:

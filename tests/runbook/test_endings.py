@@ -266,6 +266,15 @@ def test_a_target_in_use(bench: Any) -> None:
     assert (bench.out / "latest").resolve() == latest
 
 
+def test_no_place_for_a_lock(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    result = bench.run_cells("1")
+    assert (result.code, result.manifest.outcome) == (3, "preflight-failed")
+    assert "no lock can be kept" in result.manifest.reason
+    assert "XDG_STATE_HOME=DIR" in result.manifest.reason
+
+
 def test_an_output_folder_that_cannot_be_written(bench: Any) -> None:
     bench.put("00_only.ipynb", bench.notebook("1"))
     bench.out.write_text("a file is in the way")

@@ -35,6 +35,8 @@ URL = "https://hooks.example.org/services/T000/s3cr3t-path"
         (f"token={TOKEN};", TOKEN[-20:]),
         ("Authorization: Bearer abcdef0123456789abcdef", "abcdef0123456789abcdef"),
         (f"POST {URL}", "s3cr3t"),
+        ("GET https://ann:s3cr3t-pw@mirror.example.org/x", "s3cr3t-pw"),
+        ("{'url': 'http://:s3cr3t-pw@proxy:3128'}", "s3cr3t-pw"),
         ("q=https%3A%2F%2Fhooks.example.org%2Fservices%2FT000%2Fs3cr3t-path", "s3cr3t"),
     ],
 )
@@ -52,6 +54,8 @@ def test_a_secret_is_masked(text: str, gone: str) -> None:
         "basic understanding of bearer tokens",
         "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "20261123T032635Z-144650",
+        "https://example.org:443/a and ann@example.org",
+        '{"url": "https://example.org/", "mail": "a:b@c"}',
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
@@ -80,3 +84,11 @@ def test_no_file_of_a_run_holds_a_secret(bench: Any, monkeypatch: pytest.MonkeyP
     for secret in (*KEY.splitlines()[1:3], TOKEN, TOKEN[-20:], "s3cr3t"):
         assert secret not in everything
     assert everything.count(MASK) > 6
+
+
+def test_a_password_in_a_parameter_is_refused_and_shown_nowhere(bench: Any) -> None:
+    mirror = "istio_mirror=https://ann:s3cr3t-pw@mirror.example.org"
+    result = bench.run_cells("1", overrides=[mirror], html=True)
+    assert result.manifest.outcome == "bad-parameters"
+    assert "istio_mirror" in result.everything()
+    assert "s3cr3t-pw" not in result.everything()

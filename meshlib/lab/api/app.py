@@ -15,6 +15,7 @@ from . import bodies, changes, discovery, listing, pod_parts, reviews, watching
 from .authentication import Authenticator, impersonated, impersonation_rights
 from .call import Call
 from .errors import StatusError, bad_request, forbidden, internal, method_not_allowed, no_such_resource
+from .escalation import Escalation
 from .identity import Identity
 from .kind_table import KINDS
 from .node import Node
@@ -56,6 +57,7 @@ class ApiApp:
         self._authenticator = Authenticator(issuer, tokens or {})
         plurals = [(kind.group, kind.plural, [part.name for part in kind.subresources]) for kind in KINDS]
         self._authorizer = Authorizer(registry, read_only_rules(plurals))
+        registry.writer.grant = Escalation(self._authorizer).check
 
     async def close(self) -> None:
         """End all watches and the connections to webhooks and proxied pods."""

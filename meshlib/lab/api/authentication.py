@@ -40,7 +40,7 @@ def impersonated(headers: Headers) -> Identity | None:
             raise bad_request(text)
         return None
     if not groups and name.startswith(ACCOUNT_PREFIX):
-        groups = ("system:serviceaccounts", *_namespace_group(Identity(name)))
+        groups = _groups_of_account(Identity(name))
     if name != ANONYMOUS and AUTHENTICATED not in groups:
         groups = (*groups, AUTHENTICATED)
     return Identity(name, groups, uid, extra)
@@ -53,7 +53,7 @@ def impersonation_rights(who: Identity) -> Iterator[Attributes]:
         yield Attributes("impersonate", resource="serviceaccounts", namespace=namespace, name=name)
     else:
         yield Attributes("impersonate", resource="users", name=who.name)
-    implied = (AUTHENTICATED, "system:serviceaccounts", *_namespace_group(who))
+    implied = (AUTHENTICATED, *_groups_of_account(who))
     for group in who.groups:
         if group not in implied:
             yield Attributes("impersonate", resource="groups", name=group)
@@ -65,12 +65,12 @@ def impersonation_rights(who: Identity) -> Iterator[Attributes]:
             yield Attributes("impersonate", group, "userextras", key, name=value)
 
 
-def _namespace_group(who: Identity) -> tuple[str, ...]:
-    """The group of all ServiceAccounts of the account's namespace."""
+def _groups_of_account(who: Identity) -> tuple[str, ...]:
+    """The groups that a ServiceAccount is in by itself, () for any other user."""
     if not who.name.startswith(ACCOUNT_PREFIX):
         return ()
     namespace = who.name.removeprefix(ACCOUNT_PREFIX).partition(":")[0]
-    return (f"system:serviceaccounts:{namespace}",)
+    return ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
 
 
 class Authenticator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -20,7 +21,6 @@ from .store import Obj
 
 LIMIT = 3 * 1024 * 1024
 PROTOBUF = "application/vnd.kubernetes.protobuf"
-_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SCHEME = '"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"'
 _STRUCT = (
     'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
@@ -92,9 +92,12 @@ def read_value(target: Target, ref: KindRef, body: bytes, content_type: str, *, 
 
 def read_yaml(ref: KindRef, body: bytes) -> Any:
     """The value of a YAML body as JSON has it; raises StatusError 400."""
+    if body[:1] == b"{":  # most clients send JSON, which is YAML too
+        with contextlib.suppress(ValueError, RecursionError):
+            return decode(body)
     try:
         # JSON has no dates and only text as keys: what YAML makes of them goes back to text.
-        loaded = yaml.load(body, Loader=_YAML)
+        loaded = schema.load_yaml(body)
         return _with_replacements(json.dumps(loaded, default=str, ensure_ascii=False))
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__

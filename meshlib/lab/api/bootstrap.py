@@ -56,7 +56,8 @@ def cluster_roles() -> Iterator[Obj]:
             parts = [f"{kind.plural}/{part.name}" for part in kind.subresources if part.name in _SEEN]
             groups.setdefault(kind.group, []).extend([kind.plural, *parts])
     seen = [{"apiGroups": [group], "resources": found, "verbs": READ} for group, found in groups.items()]
-    changed = [{**each, "verbs": _CHANGE} for each in seen]
+    changed = [{**each, "resources": _written(each["resources"]), "verbs": _CHANGE} for each in seen]
+    changed = [each for each in changed if each["resources"]]
     secrets = [
         {"apiGroups": [""], "resources": ["secrets"], "verbs": [*READ, *_CHANGE]},
         {
@@ -74,6 +75,13 @@ def cluster_roles() -> Iterator[Obj]:
 
 
 _SEEN = ("log", "scale", "status")
+_LOOK_PARTS = ("/log", "/status")
+# Who writes endpoints sends other people's traffic, and the API server's proxy, where he likes.
+_LOOK = ("controllerrevisions", "endpoints", "endpointslices", "events", "limitranges", "resourcequotas")
+
+
+def _written(resources: list[str]) -> list[str]:
+    return [each for each in resources if each not in _LOOK and not each.endswith(_LOOK_PARTS)]
 
 
 def masters_binding() -> Obj:

@@ -27,6 +27,9 @@ _TOO_OLD_TOKEN = (
 )
 
 
+MOST = 1 << 31  # a limit that is none
+
+
 class _Meta(msgspec.Struct):
     labels: dict[str, str] | None = None
 
@@ -165,7 +168,7 @@ def _page(store: Store, target: Target, query: Query, selection: Selection) -> _
     kind, namespace = target.kind, target.namespace
     match = query.text("resourceVersionMatch")
     _check_match(query, match)
-    limit = query.number("limit") or 0
+    limit = min(query.number("limit") or 0, MOST)
     query.number("timeoutSeconds")
     token = query.text("continue")
     if token and query.text("resourceVersion") not in ("", "0"):

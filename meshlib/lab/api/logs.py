@@ -19,6 +19,7 @@ from .store import Obj
 
 POLL_S = 0.1
 CHUNK = 64 * 1024
+LONGEST_S = 100 * 366 * 86400  # older than any line
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,13 @@ def log_options(query: Query, pod: str = "") -> LogOptions:
     if since_time:
         try:
             since = datetime.fromisoformat(since_time)
+            if since.tzinfo is None:
+                raise ValueError("no time zone")
         except ValueError as error:
             text = f'parsing time "{since_time}" as "2006-01-02T15:04:05Z07:00": cannot parse'
             raise bad_request(text) from error
     elif numbers["sinceSeconds"] is not None:
-        since = datetime.now(UTC) - timedelta(seconds=numbers["sinceSeconds"])
+        since = datetime.now(UTC) - timedelta(seconds=min(numbers["sinceSeconds"], LONGEST_S))
     return LogOptions(
         query.text("container"),
         query.flag("follow"),

@@ -22,7 +22,7 @@ from .selectors import from_object
 from .store import Obj
 from .strategy import now
 from .streams import attach, execute, port_forward
-from .tokens import DEFAULT_LIFETIME_S, MIN_LIFETIME_S, TokenIssuer
+from .tokens import DEFAULT_LIFETIME_S, MAX_LIFETIME_S, MIN_LIFETIME_S, TokenIssuer
 
 Handler = Callable[[Call, Node | None, TokenIssuer | None], Awaitable[Response]]
 Stream = Callable[[Registry, Node | None, Target, WebSocket], Awaitable[None]]
@@ -134,10 +134,12 @@ async def request_token(call: Call, _: Node | None, issuer: TokenIssuer | None) 
         message = f"Invalid value: {lifetime_s}: may not specify a duration less than 10 minutes"
         causes = [("spec.expirationSeconds", "FieldValueInvalid", message)]
         raise invalid(ref.group, ref.kind, "", causes)
+    if lifetime_s > MAX_LIFETIME_S:
+        message = f"Invalid value: {lifetime_s}: may not specify a duration larger than 2^32 seconds"
+        raise invalid(ref.group, ref.kind, "", [("spec.expirationSeconds", "FieldValueInvalid", message)])
     if issuer is None:
         raise bad_request("this API server has no key to sign tokens with")
-    bound = spec.get("boundObjectRef") or {}
-    pod = {"name": bound["name"], "uid": bound.get("uid", "")} if bound.get("kind") == "Pod" else None
+    pod = _bound(call, spec.get("boundObjectRef"))
     try:
         token, ends = issuer.issue(namespace, name, spec.get("audiences") or [], lifetime_s, pod)
     except KeyError as error:
@@ -146,6 +148,31 @@ async def request_token(call: Call, _: Node | None, issuer: TokenIssuer | None) 
     metadata = {"name": name, "namespace": namespace, "creationTimestamp": now()}
     spec = {"audiences": [], "boundObjectRef": None, **spec, "expirationSeconds": lifetime_s}
     return call.answer({**asked, "metadata": metadata, "spec": spec, "status": status}, 201)
+
+
+def _bound(call: Call, ref: Obj | None) -> dict[str, str] | None:
+    """The pod that a token is to end with, if one is named; raises StatusError 400, 404, 409."""
+    if not ref:
+        return None
+    if ref.get("kind") != "Pod":
+        raise bad_request(
+            f"cannot bind token to object of type {ref.get('kind')}: the lab binds to pods only"
+        )
+    name = ref.get("name") or ""
+    pod = call.registry.get("pods", call.target.namespace, name)
+    account, uid = call.target.name or "", pod["metadata"]["uid"]
+    if pod["spec"].get("serviceAccountName", "default") != account:
+        raise bad_request(
+            f'cannot bind token for serviceaccount "{account}" to pod running with different serviceaccount '
+            "name."
+        )
+    if ref.get("uid") not in (None, "", uid):
+        why = (
+            f"the UID in the bound object reference ({ref['uid']}) does not match the UID in record. The "
+            "object might have been deleted and then recreated"
+        )
+        raise conflict("Pod", "", name, why)
+    return {"name": name, "uid": uid}
 
 
 async def upgrade_required(_: Call, __: Node | None, ___: TokenIssuer | None) -> Response:

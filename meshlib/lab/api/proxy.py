@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from .errors import StatusError, bad_request
+from .errors import StatusError, bad_request, no_such_resource
 from .node import Node
 from .registry import Registry
 from .request import Target
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import httpx
 
 CONNECT_S = 5.0
+AT = 7  # where `proxy` is in the path
 _HOP = {
     "connection",
     "keep-alive",
@@ -30,6 +32,7 @@ _HOP = {
     "upgrade",
 }
 _NOT_FORWARDED = _HOP | {"authorization", "host"}
+_ACTING = "impersonate-"
 
 
 class Proxy:
@@ -48,11 +51,10 @@ class Proxy:
         """Raises StatusError 400, 404, 503."""
         import httpx
 
-        raw: bytes = request.scope["raw_path"]
-        before, _, rest = raw.decode("ascii").partition("/proxy")
+        base, rest = _split(request.scope["raw_path"].decode("ascii"))
         if not rest and request.method in ("GET", "HEAD"):
             query = f"?{request.url.query}" if request.url.query else ""
-            return RedirectResponse(f"{before}/proxy/{query}", status_code=301)
+            return RedirectResponse(f"{base}/{query}", status_code=301)
         host, port = self._location(target)
         if self._client is None:
             timeout = httpx.Timeout(None, connect=CONNECT_S)
@@ -67,7 +69,7 @@ class Proxy:
         asked = self._client.build_request(
             request.method,
             url,
-            headers=_forwarded(request, before),
+            headers=_forwarded(request, base),
             content=request.stream() if has_body else None,
         )
         try:
@@ -111,6 +113,17 @@ class Proxy:
         return self._node.reach(pod, number)
 
 
+def _split(raw: str) -> tuple[str, str]:
+    """The path of the proxy as it was sent, and what follows it ("" or from the slash on): a namespace or a
+    pod may be called proxy, too.  Raises StatusError 404 where an escaped slash moves the parts.
+    """
+    parts = raw.split("/")  # "", api, v1, namespaces, NAMESPACE, KIND, NAME, proxy, …
+    if len(parts) <= AT or unquote(parts[AT]) != "proxy":
+        raise no_such_resource()
+    rest = parts[AT + 1 :]
+    return "/".join(parts[: AT + 1]), "".join(f"/{each}" for each in rest)
+
+
 def _parts(text: str) -> tuple[str, str, str]:
     """Scheme, name and port of `[scheme:]name[:port]`; raises StatusError 400."""
     pieces = text.split(":")
@@ -123,19 +136,19 @@ def _parts(text: str) -> tuple[str, str, str]:
     raise bad_request(f'invalid service request "{text}"')
 
 
-def _forwarded(request: Request, before: str) -> list[tuple[str, str]]:
+def _forwarded(request: Request, base: str) -> list[tuple[str, str]]:
     """The caller's headers without its credential, and where the request came from."""
     named = {each.strip().lower() for each in request.headers.get("connection", "").split(",")}
     kept = [
         (key, value)
         for key, value in request.headers.items()
-        if key not in _NOT_FORWARDED and key not in named
+        if key not in _NOT_FORWARDED and key not in named and not key.startswith(_ACTING)
     ]
     return [
         *kept,
         ("X-Forwarded-Host", request.headers.get("host", "")),
         ("X-Forwarded-Proto", "https"),
-        ("X-Forwarded-Uri", f"{before}/proxy"),
+        ("X-Forwarded-Uri", base),
     ]
 
 

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from .errors import StatusError, not_found
 from .identity import AUTHENTICATED, MASTERS, UNAUTHENTICATED, Identity
 from .store import Obj
 
+GROUP = "rbac.authorization.k8s.io"
 READERS = "meshlib:read-only"
 ACCOUNT_PREFIX = "system:serviceaccount:"
 _HEALTH = ["/healthz", "/livez", "/readyz", "/version", "/version/", "/healthz/*", "/livez/*", "/readyz/*"]
@@ -79,22 +81,28 @@ class Authorizer:
             yield from _BASIC
         if READERS in who.groups:
             yield from self._reader_rules
-        group = "rbac.authorization.k8s.io"
-        for binding in self._objects.list(f"clusterrolebindings.{group}"):
+        for binding in self._objects.list(f"clusterrolebindings.{GROUP}"):
             if _binds(binding, who):
-                yield from self._role(binding["roleRef"], "")
+                yield from self._rules_of(binding["roleRef"], "")
         if namespace:
-            for binding in self._objects.list(f"rolebindings.{group}", namespace):
+            for binding in self._objects.list(f"rolebindings.{GROUP}", namespace):
                 if _binds(binding, who):
-                    yield from self._role(binding["roleRef"], namespace)
+                    yield from self._rules_of(binding["roleRef"], namespace)
 
-    def _role(self, ref: Obj, namespace: str) -> list[Obj]:
-        resource = "clusterroles" if ref["kind"] == "ClusterRole" else "roles"
+    def role(self, ref: Obj, namespace: str) -> list[Obj]:
+        """The rules of the role that a binding names; raises StatusError 404."""
+        plural = "clusterroles" if ref["kind"] == "ClusterRole" else "roles"
         scope = None if ref["kind"] == "ClusterRole" else namespace
-        for role in self._objects.list(f"{resource}.rbac.authorization.k8s.io", scope):
+        for role in self._objects.list(f"{plural}.{GROUP}", scope):
             if role["metadata"]["name"] == ref["name"]:
                 return role.get("rules") or []
-        return []
+        raise not_found(plural, GROUP, ref["name"])
+
+    def _rules_of(self, ref: Obj, namespace: str) -> list[Obj]:
+        try:
+            return self.role(ref, namespace)
+        except StatusError:  # a binding may name a role that is made later
+            return []
 
 
 def _binds(binding: Obj, who: Identity) -> bool:
@@ -115,7 +123,7 @@ def _covers(rule: Obj, what: Attributes) -> bool:
     if not _has(rule.get("verbs"), what.verb):
         return False
     if what.path:
-        return any(_path_covers(each, what.path) for each in rule.get("nonResourceURLs") or [])
+        return any(path_covers(each, what.path) for each in rule.get("nonResourceURLs") or [])
     if not _has(rule.get("apiGroups"), what.group):
         return False
     resources = rule.get("resources") or []
@@ -133,7 +141,8 @@ def _has(given: list[str] | None, value: str) -> bool:
     return "*" in (given or []) or value in (given or [])
 
 
-def _path_covers(rule: str, path: str) -> bool:
+def path_covers(rule: str, path: str) -> bool:
+    """Whether a rule for `rule`, perhaps with a * at its end, is one for `path` (or for its own pattern)."""
     return rule in ("*", path) or (rule.endswith("*") and path.startswith(rule[:-1]))
 
 

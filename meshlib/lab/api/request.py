@@ -13,6 +13,7 @@ from .kind_table import KINDS
 from .kinds import Kind
 
 META = "meta.k8s.io"
+INT64 = 1 << 63  # what Go and SQLite have room for
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,11 @@ class Query:
     """The query of a request, read as Kubernetes reads it: booleans are true unless they say otherwise."""
 
     def __init__(self, text: str) -> None:
-        self._values = parse_qs(text, keep_blank_values=True, max_num_fields=1000)
+        """Raises StatusError 400 for a query of more than a thousand fields."""
+        try:
+            self._values = parse_qs(text, keep_blank_values=True, max_num_fields=1000)
+        except ValueError as error:
+            raise bad_request("the query has more than 1000 fields") from error
 
     def text(self, name: str) -> str:
         return self._values.get(name, [""])[0]
@@ -88,8 +93,10 @@ class Query:
         text = self.text(name)
         if not text:
             return None
-        if not re.fullmatch(r"[+-]?\d{1,19}", text, re.ASCII):
+        if not re.fullmatch(r"[+-]?\d+", text, re.ASCII):
             raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+        if len(text) > 20 or not -INT64 <= int(text) < INT64:
+            raise bad_request(f'strconv.ParseInt: parsing "{text}": value out of range')
         return int(text)
 
     def version(self) -> int | None:
@@ -97,8 +104,10 @@ class Query:
         text = self.text("resourceVersion")
         if not text:
             return None
-        if not re.fullmatch(r"\d{1,19}", text, re.ASCII):
+        if not re.fullmatch(r"\d+", text, re.ASCII):
             raise ValueError(f'strconv.ParseUint: parsing "{text}": invalid syntax')
+        if len(text) > 20 or int(text) >= 2 * INT64:
+            raise ValueError(f'strconv.ParseUint: parsing "{text}": value out of range')
         return int(text)
 
     def pairs(self) -> Mapping[str, list[str]]:

@@ -19,30 +19,74 @@ from websockets.server import ServerProtocol
 from .app import ApiApp
 from .authentication import from_certificate
 from .codec import encode
-from .errors import bad_request
+from .errors import StatusError
 
 SHUTDOWN_S = 2
 KEEP_ALIVE_S = 300
 EXPIRE_EVERY_S = 60
 MAX_MESSAGE = 4 * 1024 * 1024
+MAX_HEAD = 1024 * 1024  # as Go's server has it
+HEAD_S = 32.0  # how long a caller may take to say what it wants
 
 
 class _Protocol(HttpToolsProtocol):
-    """HTTP/1.1 that knows who is on the other end, and that refuses what is no HTTP with a Status."""
+    """HTTP/1.1 that knows who is on the other end, and that refuses what is no HTTP with a Status.
+
+    Anyone may connect, and the parser keeps a header until it is whole: what is no body is counted, and a
+    request has to be said in time.
+    """
+
+    _received = _bodies = 0
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         peer = from_certificate(transport.get_extra_info("peercert"))
         if peer is not None:
             self.app_state = {**self.app_state, "peer": peer}
+        self._deadline = self.loop.call_later(HEAD_S, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._in_time()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        # A chunk of one byte is said in six.
+        if self._received - self._bodies > MAX_HEAD + 16 * self._bodies:
+            self._refuse(431, "Request Header Fields Too Large", "the head of the request is too large")
+            return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self._received = self._bodies = 0
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_S, self.transport.abort)
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_time()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._bodies += len(body)
+        super().on_body(body)
+
+    def _in_time(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def send_400_response(self, msg: str) -> None:
-        body = encode(bad_request(msg).body()) + b"\n"
+        self._refuse(400, "Bad Request", msg)
+
+    def _refuse(self, code: int, reason: str, message: str) -> None:
+        body = encode(StatusError(code, "BadRequest", message).body()) + b"\n"
         head = (
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+            f"HTTP/1.1 {code} {reason}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
-        self.transport.write(head + body)
+        self.transport.write(head.encode() + body)
         self.transport.close()
 
 

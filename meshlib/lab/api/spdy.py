@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 
 FIN = 1
 SYN_STREAM, SYN_REPLY, RST_STREAM, PING, GOAWAY = 1, 2, 3, 6, 7
-MAX_FRAME = (1 << 24) - 1
 MAX_HEADERS = 64 * 1024
 _CANCEL = 5
 
@@ -153,7 +152,7 @@ class Session:
 
 
 def data(stream: int, payload: bytes, *, end: bool = False) -> bytes:
-    """A data frame; with `end` it is the last of its stream.  At most MAX_FRAME bytes."""
+    """A data frame; with `end` it is the last of its stream.  At most 2**24 - 1 bytes."""
     return struct.pack(">II", stream, (FIN << 24 if end else 0) | len(payload)) + payload
 
 

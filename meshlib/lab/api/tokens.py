@@ -19,7 +19,7 @@ from .identity import AUTHENTICATED, Identity
 
 AUDIENCE = "https://kubernetes.default.svc.cluster.local"
 DEFAULT_LIFETIME_S = 3600
-MIN_LIFETIME_S = 600
+MIN_LIFETIME_S, MAX_LIFETIME_S = 600, 1 << 32
 _SIZE = 32  # bytes of each half of an ES256 signature
 
 Find = Callable[[str, str, str], dict[str, Any] | None]  # resource, namespace, name → object
@@ -40,9 +40,14 @@ class TokenIssuer:
             raise TypeError("the key for ServiceAccount tokens is no EC key")
         return cls(key, find)
 
-    def mint(self, namespace: str, account: str, audience: str = "") -> str:
-        """A token of the ServiceAccount; no `audience` is the API server's own.  KeyError: no account."""
-        return self.issue(namespace, account, [audience] if audience else [])[0]
+    def mint(
+        self, namespace: str, account: str, audience: str = "", pod: Mapping[str, str] | None = None
+    ) -> str:
+        """A token of the ServiceAccount that ends with `pod` (name, uid), if one is given.
+
+        No `audience` is the API server's own.  KeyError: no account.
+        """
+        return self.issue(namespace, account, [audience] if audience else [], pod=pod)[0]
 
     def issue(
         self,

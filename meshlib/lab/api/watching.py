@@ -13,7 +13,7 @@ from . import tables
 from .codec import encode, typed_json, whole
 from .errors import StatusError, expired, invalid
 from .listing import Selection, render
-from .request import META, Form, Query, Target
+from .request import INT64, META, Form, Query, Target
 from .selectors import FieldTerm
 from .store import Change, Gone, Obj, Row, Store
 
@@ -115,6 +115,8 @@ def watch_objects(
         raise invalid(
             kind.group, kind.plural, "", [("resourceVersion", "FieldValueInvalid", message)]
         ) from error
+    if version is not None:
+        version = min(version, INT64 - 1)  # both are far from now
     timeout_s = query.number("timeoutSeconds") or random.uniform(1800, 3600)
     watch = _Watch(store, target, query, form, selection)
     stop_listening = store.listen(watch.push)

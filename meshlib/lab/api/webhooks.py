@@ -160,19 +160,22 @@ class Webhooks:
         try:
             client = self._client(hook.client.get("caBundle", ""))
             async with asyncio.timeout(hook.timeout_s):
-                answer = await client.post(
+                async with client.stream(
+                    "POST",
                     f"{true_url}?timeout={hook.timeout_s:g}s",
                     content=body,
                     headers=headers,
                     extensions={"sni_hostname": host.partition(":")[0]},
-                )
+                ) as answer:
+                    content = await _content(answer)
         except TimeoutError as error:
             raise _Failed(f"{shown}: context deadline exceeded") from error
         except (httpx.HTTPError, ssl.SSLError, ValueError) as error:
             raise _Failed(f"{shown}: {_go_text(error, true_url)}") from error
         if answer.status_code != 200:
-            raise _Failed(f"failed to call webhook: {answer.text[:1024].strip() or answer.reason_phrase}")
-        return answer.content
+            text = content[:1024].decode(errors="replace").strip()
+            raise _Failed(f"failed to call webhook: {text or answer.reason_phrase}")
+        return content
 
     def _address(self, hook: Webhook) -> tuple[str, str, str]:
         """The URL as users know it, the one to call, and the name that its certificate must have."""
@@ -202,6 +205,15 @@ class Webhooks:
         return self._clients[bundle]
 
 
+async def _content(answer: httpx.Response) -> bytes:
+    content = b""
+    async for part in answer.aiter_bytes():
+        content += part
+        if len(content) > MAX_ANSWER:
+            raise _Failed(f"failed to call webhook: its answer is larger than {MAX_ANSWER} bytes")
+    return content
+
+
 def endpoint_of(objects: Objects, namespace: str, name: str, port: int | str) -> tuple[str, int]:
     """The address of a ready endpoint behind a Service's port (number or name); LookupError says why not."""
     service = objects.find("services", namespace, name)
@@ -220,6 +232,8 @@ def endpoint_of(objects: Objects, namespace: str, name: str, port: int | str) ->
     found: list[tuple[str, int]] = []
     labels = {"kubernetes.io/service-name": name}
     for piece in objects.list("endpointslices.discovery.k8s.io", namespace, labels=labels):
+        if piece.get("addressType") == "FQDN":
+            continue
         ports = piece.get("ports") or []
         numbers = [each["port"] for each in ports if (each.get("name") or "") == (wanted.get("name") or "")]
         for endpoint in piece.get("endpoints") or []:

@@ -57,6 +57,13 @@ async def no_webhooks(
     return new
 
 
+Grant = Callable[[Kind, Obj, Obj | None, dict[str, Any]], None]
+
+
+def grant_all(kind: Kind, new: Obj, old: Obj | None, user: dict[str, Any]) -> None:
+    """The check of roles and bindings of a server without callers."""
+
+
 class Writer:
     """The one path of a write.  Objects that are passed in are changed; callers hand over copies."""
 
@@ -65,6 +72,7 @@ class Writer:
         self._allocator = allocator
         self.mutate: Admission = no_webhooks
         self.validate: Admission = no_webhooks
+        self.grant: Grant = grant_all
 
     # -- create
 
@@ -94,6 +102,7 @@ class Writer:
             self._allocator.complete(obj, None, self._others("services", None))
         self._track(kind, None, obj, write)
         self._validate(kind, obj, None)
+        self.grant(kind, obj, None, write.user)
         await self.validate(kind, "CREATE", obj, None, write, "")
         return self._store_new(kind, obj, write)
 
@@ -160,12 +169,7 @@ class Writer:
         if asked and asked != str(version):
             raise conflict(kind.plural, kind.group, name)
         if not asked and kind.put_needs_version and write.replace:
-            cause = (
-                "metadata.resourceVersion",
-                "FieldValueInvalid",
-                "Invalid value: 0: must be specified for an update",
-            )
-            raise invalid(kind.group, kind.plural, name, [cause])
+            raise invalid(kind.group, kind.plural, name, [MUST_HAVE_VERSION])
         meta["resourceVersion"] = str(version)
         if kind.namespaced:
             meta.setdefault("namespace", old["metadata"].get("namespace"))
@@ -178,6 +182,7 @@ class Writer:
             self._allocator.complete(new, old, self._others("services", key))
         deletion.check_finalizers(kind, new, old)
         self._validate(kind, new, _bound(old, new) if subresource == "binding" else old)
+        self.grant(kind, new, old, write.user)
         await self.validate(kind, "UPDATE", new, old, write, subresource or "")
         self._track(kind, old, new, write, subresource or "")
         if _same(new, old):

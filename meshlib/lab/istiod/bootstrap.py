@@ -28,6 +28,23 @@ FLUSH_MS = 250
 FLUSH_SPANS = 100  # Envoy's own 5 makes a request of every fifth span, which costs more than the span
 """How long Envoy's tracers keep a span; its default of 5 s would make every notebook wait."""
 
+# Every process of this machine, and every page in its browsers, reaches a loopback port: what changes a proxy
+# is left out (quitquitquit, drain_listeners, logging, runtime_modify, profilers that write files, …).
+ADMIN_PATHS = (
+    *(
+        "certs",
+        "clusters",
+        "config_dump",
+        "contention",
+        "help",
+        "hot_restart_version",
+        "init_dump",
+        "listeners",
+    ),
+    *("memory", "ready", "runtime", "server_info", "stats", "stats/prometheus"),
+)
+ADMIN_PATTERN = rf"/({'|'.join(ADMIN_PATHS)})?(\?.*)?"
+
 EXTENSIONS = "type.googleapis.com/envoy.extensions"
 HTTP_MANAGER = f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager"
 HTTP_ROUTER = f"{EXTENSIONS}.filters.http.router.v3.Router"
@@ -141,7 +158,7 @@ def bootstrap(pod: Obj, *, xds_dir: str | Path, mesh: str = "") -> dict[str, Any
     clusters = [_static("prometheus_stats", admin), _static("agent", admin)]
     document: dict[str, Any] = {
         "node": identity,
-        "admin": {"address": admin},
+        "admin": {"address": admin, "allow_paths": [{"safe_regex": {"regex": ADMIN_PATTERN}}]},
         "layered_runtime": {
             "layers": [
                 {

@@ -21,6 +21,7 @@ from meshlib.lab.istiod.minors import minor, minor_of_image
 from meshlib.lab.istiod.proxyconfig import ANNOTATION
 from meshlib.lab.istiod.selectors import matches
 from meshlib.lab.istiod.sidecar import DEFAULT_RESOURCES, Settings
+from meshlib.lab.schema import load_yaml
 
 Obj = dict[str, Any]
 
@@ -151,5 +152,8 @@ def _revision(labels: Mapping[str, str]) -> str:
 
 
 def _holds(given: Settings, annotations: Mapping[str, str]) -> bool:
-    config = {**given.default_config, **(yaml.safe_load(annotations.get(ANNOTATION, "")) or {})}
+    own = load_yaml(annotations.get(ANNOTATION, "")) or {}
+    if not isinstance(own, dict):
+        raise yaml.YAMLError(f"the annotation {ANNOTATION} is no mapping but {type(own).__name__}")
+    config = {**given.default_config, **own}
     return config.get("holdApplicationUntilProxyStarts") is True

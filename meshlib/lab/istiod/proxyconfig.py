@@ -16,6 +16,7 @@ import yaml
 from meshlib.errors import LabError
 from meshlib.lab.istiod.minors import Minor
 from meshlib.lab.istiod.translate.mesh import overlaid
+from meshlib.lab.schema import load_yaml
 
 Obj = Mapping[str, Any]
 
@@ -59,8 +60,8 @@ def of_pod(pod: Obj, container: Obj, behaves: Minor, mesh: str) -> dict[str, Any
 def _mapping(source: object, what: str) -> dict[str, Any]:
     if isinstance(source, str):
         try:
-            source = json.loads(source) if source.startswith("{") else yaml.safe_load(source)
-        except (ValueError, yaml.YAMLError) as error:
+            source = json.loads(source) if source.startswith("{") else load_yaml(source)
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
             raise LabError(
                 f"{what} cannot be parsed: {error}", fix="kubectl -n istio-system edit configmap istio"
             ) from error

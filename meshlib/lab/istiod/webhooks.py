@@ -15,7 +15,7 @@ import yaml
 from starlette.requests import Request
 from starlette.responses import Response
 
-from meshlib.errors import Unsupported
+from meshlib.errors import LabError, Unsupported
 from meshlib.lab.istiod import inject, metrics
 from meshlib.lab.istiod.sidecar import Settings
 from meshlib.lab.schema.istio_rules import judge
@@ -43,7 +43,7 @@ def injection(request: Obj, given: Settings) -> Obj:
         return review(request, True)
     try:
         after = inject.injected(pod, namespace, given)
-    except (Unsupported, yaml.YAMLError) as error:
+    except (LabError, Unsupported, yaml.YAMLError) as error:
         metrics.INJECTION_FAILURES.inc()
         return review(request, False, status={"message": str(error)})
     operations = inject.patch(pod, after)

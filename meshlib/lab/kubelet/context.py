@@ -14,7 +14,8 @@ from meshlib.lab.kubelet.records import HOME, Records
 from meshlib.lab.network import PodAddresses, Subnet
 
 Obj = dict[str, Any]
-Mint = Callable[[str, str, str], str]  # namespace, ServiceAccount, audience ("" for the API server) → token
+# namespace, ServiceAccount, audience ("" for the API server), pod (name, uid) → token
+Mint = Callable[[str, str, str, Mapping[str, str]], str]
 
 NODE_NAME = "meshlib-lab"
 COMPONENT = "kubelet"

@@ -31,6 +31,7 @@ IMAGES: Mapping[str, str] = {
 }
 OWN = tuple(name for name in PROGRAMS if name in ("httpserver", "curl"))  # what --images may name
 PLACEHOLDERS = ("host", "port", "name", "namespace")
+EXAMPLE = "give a file of rows like `shop/front: {program: httpserver}`"
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -99,13 +100,15 @@ def load_images(path: Path) -> dict[str, Program]:
     `LabError` that names the file, the row and what is accepted.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise LabError(f"cannot read the images file {path}: {error.strerror}") from error
+        raise LabError(f"cannot read the images file {path}: {error.strerror}", fix=EXAMPLE) from error
+    except UnicodeDecodeError as error:
+        raise LabError(f"cannot read the images file {path}: it is not UTF-8 text", fix=EXAMPLE) from error
     try:
         rows = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise LabError(f"{path} is not YAML: {error}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise LabError(f"{path} is not YAML: {error}", fix=EXAMPLE) from error
     if not isinstance(rows, dict):
         raise LabError(
             f"{path} must map image repositories to programs, like `shop/front: {{program: httpserver}}`"

@@ -191,6 +191,6 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
         if writer.can_write_eof():
             writer.write_eof()
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # uvloop says of a connection that is gone: RuntimeError
         log.debug("connection ended: %s", error)
         writer.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -51,8 +52,12 @@ class Records:
     def read(self) -> list[tuple[int, float]]:
         if not self.path.exists():
             return []
-        pairs = [line.split() for line in self.path.read_text().splitlines()]
-        return [(int(pair[0]), float(pair[1])) for pair in pairs if len(pair) == 2]
+        found = []
+        for line in self.path.read_text(errors="replace").splitlines():
+            pid, _, started_s = line.partition(" ")
+            with suppress(ValueError):  # a line that a killed control plane was writing
+                found.append((int(pid), float(started_s)))
+        return found
 
     def end_stale(self) -> list[int]:
         """Kill what an earlier control plane of this home left running; returns the pids. Forgets all

@@ -127,11 +127,10 @@ class Sandbox:
         namespace = self.pod["metadata"]["namespace"]
         account = self.pod["spec"].get("serviceAccountName", "default")
         tokens = {"": self._token(account, "")}
-        private = self.folder / "serviceaccount"
-        token_file = private / "token"
-        pki.write_private(token_file, tokens[""].encode())
-        config = pki.token_kubeconfig(self.context.server, self.context.ca_pem, token_file, namespace)
-        pki.write_private(private / "kubeconfig", config.encode())
+        try:
+            self._write_credentials(tokens[""])
+        except OSError as error:
+            raise volumes.MountProblem(f'"token" : cannot be written: {error.strerror or error}') from error
         lookup = self.context.lookup(namespace)
         pod = self._with_addresses()
         for volume in self.pod["spec"].get("volumes") or []:
@@ -144,12 +143,22 @@ class Sandbox:
             except volumes.MountProblem as problem:
                 raise volumes.MountProblem(f'"{volume["name"]}" : {problem}') from problem
 
+    def _write_credentials(self, token: str) -> None:
+        """The token of the API server, and a kubeconfig that reads it."""
+        private = self.folder / "serviceaccount"
+        pki.write_private(private / "token", token.encode())
+        namespace = self.pod["metadata"]["namespace"]
+        config = pki.token_kubeconfig(self.context.server, self.context.ca_pem, private / "token", namespace)
+        pki.write_private(private / "kubeconfig", config.encode())
+
     def _token(self, account: str, audience: str) -> str:
         """A token of the pod's ServiceAccount; the same one until most of its time is over."""
         token, made_s = self._minted.get(audience, ("", 0.0))
         if not token or time.monotonic() - made_s > TOKEN_RENEWAL_S:
             try:
-                token = self.context.mint(self.pod["metadata"]["namespace"], account, audience)
+                meta = self.pod["metadata"]
+                bound = {"name": meta["name"], "uid": meta["uid"]}
+                token = self.context.mint(meta["namespace"], account, audience, bound)
             except KeyError as error:
                 raise volumes.MountProblem(f'"token" : serviceaccounts "{account}" not found') from error
             self._minted[audience] = token, time.monotonic()

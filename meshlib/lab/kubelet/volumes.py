@@ -110,8 +110,19 @@ def write(folder: Path, files: Files) -> bool:
     """Make `folder` show exactly `files`; whether anything changed.
 
     As in Kubernetes: a new folder `..<time>` is filled, the link `..data` is renamed onto it, and each top-
-    level name is a link into `..data`.
+    level name is a link into `..data`.  Raises `MountProblem` for a path that leads out of the volume, before
+    anything is written, and where the disk refuses.
     """
+    for path in files:
+        if Path(path).is_absolute() or ".." in Path(path).parts:
+            raise MountProblem(f"the path {path} leads out of the volume")
+    try:
+        return _written(folder, files)
+    except OSError as error:
+        raise MountProblem(f"cannot be written: {error.strerror or error}") from error
+
+
+def _written(folder: Path, files: Files) -> bool:
     data = folder / "..data"
     if data.exists() and _read(data) == {path: file.content for path, file in files.items()}:
         return False

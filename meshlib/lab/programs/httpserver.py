@@ -42,6 +42,7 @@ TEXT = "text/plain; charset=utf-8"
 REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}
 REASONS |= {413: "Content Too Large", 502: "Bad Gateway", 503: "Service Unavailable"}
 LARGEST_BODY = 2**20
+PATHS = ("/", "/healthz", "/getVersion", "/metrics", "/headers", "/call")  # others are one row of the metrics
 
 
 class Metrics:
@@ -248,7 +249,7 @@ class Connection(asyncio.Protocol):
         close = not keep or self.server.stopping
         self.send(code, body, media, close=close, head=method == "HEAD")
         seconds = time.perf_counter() - began
-        self.server.metrics.observe(path if code != 404 else "other", code, seconds)
+        self.server.metrics.observe(path if path in PATHS else "other", code, seconds)
         request_id = headers.get("x-request-id", "-")
         sys.stdout.write(
             f'{self.peer} "{method} {target}" {code} {len(body)} {seconds * 1000:.3f}ms {request_id}\n'

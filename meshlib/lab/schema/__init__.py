@@ -13,6 +13,7 @@ from .patches import json_patch, json_type, merge_patch
 from .protobuf import ProtobufError, protobuf_to_obj
 from .strategic import go_map, strategic_merge_patch
 from .validate import validate
+from .yaml_text import load_yaml
 
 __all__ = [
     "ApplyConflict",
@@ -29,6 +30,7 @@ __all__ = [
     "go_map",
     "json_patch",
     "json_type",
+    "load_yaml",
     "merge_patch",
     "protobuf_to_obj",
     "prune",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from . import findings as say
 from . import names
 from .config import validate_config_map, validate_secret
+from .endpoints import validate_endpoint_slice, validate_endpoints
 from .meta import IMMUTABLE
 from .model import Finding, Obj
 from .pods import validate_images, validate_pod_spec, validate_pod_update
 from .services import validate_service
+from .webhook_clients import validate_webhooks
 
 Check = Callable[[Obj, Obj | None], Iterator[Finding]]
 
@@ -203,6 +204,8 @@ def _budget(obj: Obj, old: Obj | None) -> Iterator[Finding]:
 
 def _rules(*, namespaced: bool) -> Check:
     def check(obj: Obj, old: Obj | None) -> Iterator[Finding]:
+        if obj.get("aggregationRule") is not None:
+            yield say.forbidden("aggregationRule", "the embedded lab joins no roles; write the rules out")
         for index, rule in enumerate(obj.get("rules") or ()):
             at = f"rules[{index}]"
             if urls := rule.get("nonResourceURLs"):
@@ -237,38 +240,9 @@ def _namespace(obj: Obj, old: Obj | None) -> Iterator[Finding]:
         yield say.invalid("status.Phase", phase or "", f"{word} `deletionTimestamp` {state}")
 
 
-def _endpoints(obj: Obj, old: Obj | None) -> Iterator[Finding]:
-    for index, subset in enumerate(obj.get("subsets") or ()):
-        at = f"subsets[{index}]"
-        if not subset.get("addresses") and not subset.get("notReadyAddresses"):
-            yield say.required(at, "must specify `addresses` or `notReadyAddresses`")
-        for field in ("addresses", "notReadyAddresses"):
-            for place, address in enumerate(subset.get(field) or ()):
-                yield from _endpoint_address(address, f"{at}.{field}[{place}]")
-        ports = subset.get("ports") or []
-        for place, port in enumerate(ports):
-            if len(ports) > 1 and not port.get("name"):
-                yield say.required(f"{at}.ports[{place}].name")
-
-
-def _endpoint_address(address: Obj, path: str) -> Iterator[Finding]:
-    """Loopback addresses are no finding here: every pod of the lab has one."""
-    ip = address.get("ip") or ""
-    try:
-        ipaddress.ip_address(ip)
-    except ValueError:
-        yield say.invalid(f"{path}.ip", ip, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
-        yield say.invalid(f"{path}.ip", ip, "must be a valid IP address")
-
-
-def _endpoint_slice(obj: Obj, old: Obj | None) -> Iterator[Finding]:
-    if old is not None and obj.get("addressType") != old.get("addressType"):
-        yield say.invalid("addressType", obj.get("addressType"), IMMUTABLE)
-
-
 KIND_CHECKS: dict[str, Check] = {
     "core.v1.Pod": _pod,
-    "core.v1.Endpoints": _endpoints,
+    "core.v1.Endpoints": validate_endpoints,
     "core.v1.Namespace": _namespace,
     "core.v1.Service": validate_service,
     "core.v1.ConfigMap": validate_config_map,
@@ -283,6 +257,8 @@ KIND_CHECKS: dict[str, Check] = {
     "rbac.v1.ClusterRole": _rules(namespaced=False),
     "rbac.v1.RoleBinding": _role_binding,
     "rbac.v1.ClusterRoleBinding": _role_binding,
-    "discovery.v1.EndpointSlice": _endpoint_slice,
+    "discovery.v1.EndpointSlice": validate_endpoint_slice,
+    "admissionregistration.v1.MutatingWebhookConfiguration": validate_webhooks,
+    "admissionregistration.v1.ValidatingWebhookConfiguration": validate_webhooks,
 }
 """The check of a kind by the short name of its definition: the object and, on an update, the one before."""

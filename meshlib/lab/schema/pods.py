@@ -12,6 +12,7 @@ from . import findings as say
 from .model import Finding, Obj
 from .quantity import parse_quantity
 from .variables import validate_environment
+from .volumes import validate_descending, validate_volume
 
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 _MUTABLE = (
@@ -31,7 +32,7 @@ def validate_pod_spec(spec: Obj, path: str) -> Iterator[Finding]:
         at = f"{path}.activeDeadlineSeconds"
         yield say.invalid(at, deadline_s, f"must be between 1 and {(1 << 31) - 1}, inclusive")
     for index, volume in enumerate(spec.get("volumes") or ()):
-        yield from _volume(volume, f"{path}.volumes[{index}]")
+        yield from validate_volume(volume, f"{path}.volumes[{index}]")
     regular = spec.get("containers") or []
     for index, container in enumerate(regular):
         at = f"{path}.containers[{index}]"
@@ -49,23 +50,13 @@ def validate_pod_spec(spec: Obj, path: str) -> Iterator[Finding]:
     yield from _host_ports(regular, path)
 
 
-def _volume(volume: Obj, path: str) -> Iterator[Finding]:
-    sources = [key for key, value in volume.items() if key != "name" and value is not None]
-    for extra in sources[1:]:
-        yield say.forbidden(f"{path}.{extra}", "may not specify more than 1 volume type")
-
-
 def _container(container: Obj, volumes: set[Any], path: str) -> Iterator[Finding]:
     for index, mount in enumerate(container.get("volumeMounts") or ()):
         at = f"{path}.volumeMounts[{index}]"
         if mount.get("name") not in volumes:
             yield say.not_found(f"{at}.name", mount.get("name", ""))
         for field in ("subPath", "subPathExpr"):
-            value = mount.get(field) or ""
-            if value.startswith("/"):
-                yield say.invalid(f"{path}.volumeMounts.{field}", value, "must be a relative path")
-            elif ".." in value.split("/"):
-                yield say.invalid(f"{path}.volumeMounts.{field}", value, "must not contain '..'")
+            yield from validate_descending(mount.get(field) or "", f"{path}.volumeMounts.{field}")
     seen: set[str] = set()
     for index, port in enumerate(container.get("ports") or ()):
         name = port.get("name") or ""

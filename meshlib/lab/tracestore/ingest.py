@@ -7,7 +7,6 @@ waits until no other request is being read, at most `WINDOW_S`.
 from __future__ import annotations
 
 import asyncio
-import gzip
 import logging
 import sqlite3
 import zlib
@@ -137,7 +136,16 @@ def _plain(body: bytes, encoding: bytes) -> bytes:
         return body
     if encoding != b"gzip":
         raise BadSpan(f"content encoding {encoding.decode('latin-1')!r} is not supported")
-    try:
-        return gzip.decompress(body)
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadSpan(f"the body is not gzip: {error}") from error
+    plain = b""
+    while body:
+        unpacking = zlib.decompressobj(wbits=31)
+        try:
+            plain += unpacking.decompress(body, MAX_BODY - len(plain) + 1)
+        except zlib.error as error:
+            raise BadSpan(f"the body is not gzip: {error}") from error
+        if len(plain) > MAX_BODY:
+            raise BadSpan(f"the body is larger than {MAX_BODY} bytes when unpacked")
+        if not unpacking.eof:
+            raise BadSpan("the body is not gzip: it ends too early")
+        body = unpacking.unused_data  # gzip of several parts, one after the other
+    return plain

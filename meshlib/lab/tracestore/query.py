@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 LIMIT = 100
 MAX_LIMIT = 2**31 - 1
+MAX_US = 2**62  # far from any time, and no trouble to SQLite even when something is added
 WINDOW_US = 48 * 3600 * 1_000_000
 
 UNITS_US = {"ns": 1e-3, "us": 1.0, "µs": 1.0, "μs": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6, "h": 3600e6}
@@ -48,7 +49,7 @@ def go_duration_us(text: str) -> int:
     parts = _PART.findall(rest)
     if not parts or "".join(number + unit for number, unit in parts) != rest:
         raise BadQuery(f'time: invalid duration "{text}"')
-    return sign * round(sum(float(number) * UNITS_US[unit] for number, unit in parts))
+    return sign * round(min(sum(float(number) * UNITS_US[unit] for number, unit in parts), MAX_US))
 
 
 def legacy_search(params: Params, now_us: int) -> Search:
@@ -81,7 +82,12 @@ def legacy_search(params: Params, now_us: int) -> Search:
 def dependencies_window_us(params: Params, now_us: int) -> tuple[int, int]:
     """The window of GET /api/dependencies, whose `endTs` and `lookback` are in ms. Raises `BadQuery`."""
     end_us = _integer(params, "endTs", now_us // 1000) * 1000
-    return end_us - _integer(params, "lookback", 24 * 3600 * 1000) * 1000, end_us
+    start_us = end_us - _integer(params, "lookback", 24 * 3600 * 1000) * 1000
+    return _bounded(start_us), _bounded(end_us)
+
+
+def _bounded(value_us: int) -> int:
+    return max(-MAX_US, min(value_us, MAX_US))
 
 
 def _limit(text: str | None) -> int:
@@ -105,12 +111,14 @@ def _integer(params: Params, name: str, default: int) -> int:
     text = _one(params, name)
     if text is None:
         return default
+    problem = f"unable to parse param '{name}': strconv.ParseInt: parsing \"{text}\""
     try:
-        return int(text)
+        value = int(text)
     except ValueError as error:
-        raise BadQuery(
-            f"unable to parse param '{name}': strconv.ParseInt: parsing \"{text}\": invalid syntax"
-        ) from error
+        raise BadQuery(f"{problem}: invalid syntax") from error
+    if not -(2**63) <= value < 2**63:
+        raise BadQuery(f"{problem}: value out of range")
+    return value
 
 
 def _duration(params: Params, name: str) -> int | None:
@@ -133,7 +141,7 @@ def _tags(params: Params) -> dict[str, str]:
     for text in params.get("tags", ()):
         try:
             value = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise BadQuery(f"malformed 'tags' parameter, cannot unmarshal JSON: {error}") from error
         if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
             raise BadQuery("malformed 'tags' parameter, cannot unmarshal JSON: not an object of strings")

@@ -10,7 +10,7 @@ from typing import Any
 
 from meshlib.lab.tracestore.jaeger import Lookup
 from meshlib.lab.tracestore.otlp import KINDS
-from meshlib.lab.tracestore.query import LIMIT, BadQuery, Params, Search, go_duration_us
+from meshlib.lab.tracestore.query import LIMIT, MAX_LIMIT, BadQuery, Params, Search, go_duration_us
 from meshlib.lab.tracestore.search import StoredSpan
 
 # tags that carry what OTLP has a field for
@@ -40,13 +40,13 @@ def search(params: Params) -> Search:
     attributes = params.get("query.attributes", ())
     try:
         tags = json.loads(attributes[0]) if attributes and attributes[0] else {}
-        limit = int(depth) if depth else LIMIT
+        limit = min(int(depth), MAX_LIMIT) if depth else LIMIT
         if not isinstance(tags, dict):
             raise ValueError("not an object")
         durations = [
             go_duration_us(text) if (text := names[name]) else None for name in ("durationMin", "durationMax")
         ]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadQuery(f"malformed parameter query: {error}") from error
     return Search(
         service=names["serviceName"] or "",

@@ -241,6 +241,27 @@ async def test_the_proxies_stream_both_ways(api: Api, pod: Obj, via: str) -> Non
     assert "secret" not in seen["head"]
 
 
+async def test_a_pod_may_be_called_proxy(api: Api, pod: Obj) -> None:
+    spec = {"containers": [{"name": "c", "image": "x", "ports": [{"containerPort": 80}]}]}
+    made = {"metadata": {"name": "proxy-1"}, "spec": {**spec, "nodeName": "n"}}
+    await api.registry.create("pods", "shop", made, manager="t")
+
+    def start(live: Obj) -> None:
+        live["status"] = {"phase": "Running", "podIP": "127.0.0.1"}
+
+    await api.registry.modify("pods", "shop", "proxy-1", start, subresource="status", manager="t")
+    acting = {"impersonate-user": "kubernetes-admin", "impersonate-group": "system:masters"}
+    async with listening(web) as port:
+        api.node.ports[80] = port
+        answer = await api.client().get("/api/v1/namespaces/shop/pods/proxy-1/proxy/proxy/x", headers=acting)
+        assert answer.json()["head"].startswith("GET /proxy/x HTTP/1.1")
+        assert "masters" not in answer.json()["head"]
+        answer = await api.client().get("/api/v1/namespaces/shop/pods/proxy-1/%70roxy/x")
+        assert answer.json()["head"].startswith("GET /x HTTP/1.1")
+    answer = await api.client().get("/api/v1/namespaces/shop/pods/proxy-1%2Fproxy/x")
+    assert answer.status_code == 404
+
+
 async def test_a_service_without_endpoints_is_unavailable(api: Api) -> None:
     service = {"metadata": {"name": "till"}, "spec": {"ports": [{"port": 80}]}}
     await api.registry.create("services", "shop", service, manager="t")

@@ -6,17 +6,30 @@ import asyncio
 import json
 import os
 import random
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import psutil
 import pytest
 
+from meshlib.lab.api import server
+
 from .conftest import Api
 
 pytestmark = pytest.mark.anyio
 REQUESTS = int(os.environ.get("MESHLIB_FUZZ_REQUESTS", "1500"))
 SEED = int(os.environ.get("MESHLIB_FUZZ_SEED", "20261123"))
+
+
+def _bomb(level: str) -> str:
+    """Nine levels of ten aliases each, a thousand million values; `level` takes the aliases of one."""
+    lines = (
+        f"a{number}: &a{number} {level.format(', '.join([f'*a{number - 1}'] * 10))}"
+        for number in range(1, 10)
+    )
+    return "\n".join(["a0: &a0 {k: v}", *lines])
+
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "PROPFIND"]
 PLURALS = ["configmaps", "pods", "services", "secrets", "events", "namespaces", "nodes", "widgets", "pods%2f"]
@@ -270,3 +283,122 @@ async def test_a_deeply_nested_patch_is_the_callers_fault(api: Api, depth: int) 
         answer = await client.patch(f"{path}/deep", content=f'{{"x":{nest}}}', headers=headers)
         assert answer.status_code in (200, 400), answer.text
         assert (await client.get(f"{path}/deep")).json().get("x") is None
+
+
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[" * 2_000_000, "exceeded max depth"),
+        ("- " * 1_000_000, "exceeded max depth"),
+        ("{a: " * 500_000, "exceeded max depth"),
+        (_bomb("[{}]"), "document contains excessive aliasing"),
+        (_bomb("{{<<: [{}]}}"), "document contains excessive aliasing"),
+        (f"a: &a {'x' * 200_000}\nb: [{', '.join(['*a'] * 2000)}]", "document contains excessive aliasing"),
+        ("a: &a [*a]", "Circular reference detected"),
+    ],
+)
+async def test_yaml_that_is_a_bomb_is_refused(api: Api, text: str, why: str) -> None:
+    before = psutil.Process().memory_info().rss
+    answer = await api.client(None, authorization="Bearer static-token").post(
+        REVIEWS, content=text, headers={"content-type": "application/yaml"}
+    )
+    assert answer.status_code == 400
+    assert f"error converting YAML to JSON: yaml: {why}" in answer.json()["message"]
+    assert psutil.Process().memory_info().rss - before < 300 * 2**20
+
+
+async def test_yaml_with_a_few_aliases_is_read(api: Api) -> None:
+    text = "kind: ConfigMap\nmetadata: &m {name: twice}\ndata: {a: &a b, c: *a}\n"
+    url = "/api/v1/namespaces/shop/configmaps"
+    answer = await api.client().post(url, content=text, headers={"content-type": "application/yaml"})
+    assert answer.json()["data"] == {"a": "b", "c": "b"}
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("a=1&" * 1001, 400),
+        ("limit=9223372036854775808", 400),
+        ("limit=9223372036854775807", 200),
+        ("limit=-99999999999999999999", 400),
+        ("resourceVersion=9999999999999999999", 504),
+        ("resourceVersion=99999999999999999999", 400),
+        ("watch=1&timeoutSeconds=1&resourceVersion=9999999999999999999", 200),
+        ("watch=1&resourceVersion=99999999999999999999", 422),
+        ("watch=1&timeoutSeconds=9999999999999999999", 400),
+    ],
+)
+async def test_numbers_that_are_out_of_range_are_refused(api: Api, query: str, status: int) -> None:
+    answer = await api.client().get(f"/api/v1/namespaces/shop/configmaps?{query}")
+    assert answer.status_code == status, answer.text
+
+
+async def test_a_pod_log_takes_any_number_and_no_time_without_zone(api: Api) -> None:
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    await api.registry.create("pods", "shop", pod, manager="t")
+    url = "/api/v1/namespaces/shop/pods/p/log"
+    for number in (2**31, 2**62):
+        answer = await api.client().get(f"{url}?sinceSeconds={number}")
+        assert answer.status_code == 200, answer.text
+    answer = await api.client().get(f"{url}?sinceTime=2026-01-01T00:00:00")
+    assert answer.status_code == 400
+
+
+async def test_a_watch_may_be_asked_to_last_forever(api: Api) -> None:
+    url = f"/api/v1/namespaces/shop/configmaps?watch=1&timeoutSeconds={2**63 - 1}&resourceVersion=0"
+    async with api.client().stream("GET", url) as answer:
+        await api.registry.create("configmaps", "shop", {"metadata": {"name": "seen"}}, manager="t")
+        lines = answer.aiter_lines()
+        assert '"seen"' in await asyncio.wait_for(anext(lines), 5)
+
+
+async def _head(api: Api, *parts: bytes) -> bytes:
+    """The first line of what a caller without a credential is answered, b"" when the server hangs up."""
+    port = int(api.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=api.tls(None))
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        return await asyncio.wait_for(reader.readline(), 10)
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+async def test_a_head_without_end_is_refused(api: Api) -> None:
+    large = b"a" * (2 << 20)
+    start = b"GET /version HTTP/1.1\r\nHost: x\r\n"
+    chunked = b"POST /version HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nT: "
+    before = psutil.Process().memory_info().rss
+    for parts in (
+        (start, b"X: ", large),
+        (b"GET /", large),
+        (start, b"X: y\r\n" * 300_000),
+        (chunked, large),
+    ):
+        assert b"200" not in await _head(api, *parts)
+    assert psutil.Process().memory_info().rss - before < 100 * 2**20
+    assert b"431" in await _head(api, start, b"X: ", large)
+    body = json.dumps({"metadata": {"name": "large"}, "data": {"k": "x" * 900_000}}).encode()
+    answer = await api.client().post("/api/v1/namespaces/shop/configmaps", content=_in_small_chunks(body))
+    assert answer.status_code == 201
+
+
+async def _in_small_chunks(body: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(body), 100):
+        yield body[at : at + 100]
+
+
+async def test_who_says_nothing_is_hung_up_on(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEAD_S", 0.3)
+    start = b"GET /version HTTP/1.1\r\n"
+    assert await _head(api) == b""
+    assert await _head(api, start) == b""
+    assert b"200" in await _head(api, start, b"Host: x\r\n\r\n")
+    watching = "/api/v1/namespaces/shop/configmaps?watch=1&timeoutSeconds=1"
+    assert (await api.client().get(watching)).status_code == 200

@@ -217,3 +217,50 @@ async def test_conditions_that_nobody_evaluates_are_refused(api: Api, certificat
     with pytest.raises(StatusError, match="evaluates no match conditions") as caught:
         await configure(api, certificates, "https://127.0.0.1:1/", matchConditions=conditions)
     assert caught.value.status == 422
+
+
+async def test_an_answer_without_end_is_a_failure(api: Api, certificates: pki.Pki) -> None:
+    async with Hook(certificates, lambda _: {"allowed": True, "warnings": ["x" * (4 << 20)]}) as hook:
+        await configure(api, certificates, f"https://127.0.0.1:{hook.port}/", kind="Validating")
+        with pytest.raises(StatusError, match="its answer is larger than 3145728 bytes"):
+            await create(api)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://h/", "Invalid value: \"http\": 'https' is the only allowed URL scheme"),
+        ("file:///etc/passwd", "Invalid value: \"file\": 'https' is the only allowed URL scheme"),
+        ("https://", 'Invalid value: "": host must be specified'),
+        ("https://ann:secret@h/", "Forbidden: user information is not permitted in the URL"),
+        ("https://h/?a=1", 'Invalid value: "a=1": query parameters are not permitted in the URL'),
+        ("https://h/#f", 'Invalid value: "f": fragments are not permitted in the URL'),
+        ("https://h:port/", "Required value: url must be a valid URL"),
+    ],
+)
+async def test_objects_go_to_webhooks_by_https_only(
+    api: Api, certificates: pki.Pki, url: str, why: str
+) -> None:
+    with pytest.raises(StatusError) as refused:
+        await configure(api, certificates, url)
+    assert refused.value.status == 422
+    assert f"webhooks[0].clientConfig.url: {why}" in refused.value.message
+    assert "secret" not in refused.value.message
+
+
+async def test_a_webhook_is_in_one_place(api: Api, certificates: pki.Pki) -> None:
+    both = {"url": "https://h/", "service": {"namespace": "shop", "name": "s"}}
+    for client in ({}, both):
+        with pytest.raises(StatusError, match="exactly one of url or service is required"):
+            await configure(api, certificates, "", clientConfig=client)
+    nameless = {"service": {"namespace": "", "name": "", "port": 65536, "path": "x"}}
+    with pytest.raises(StatusError) as refused:
+        await configure(api, certificates, "", clientConfig=nameless, timeoutSeconds=31)
+    for why in (
+        "service name is required",
+        "service namespace is required",
+        "port is not valid",
+        "must start with a '/'",
+        "between 1 and 30 seconds",
+    ):
+        assert why in refused.value.message

@@ -73,6 +73,18 @@ def test_a_mesh_text_that_is_no_yaml_stops_the_proxy(gateway_pod: dict[str, Any]
         bootstrap(gateway_pod, xds_dir="/x", mesh="a: [")
 
 
+_BOMB = "\n".join(
+    ["a0: &a0 {k: v}", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9))]
+)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{" * 2000, _BOMB], ids=["deep", "deep mapping", "bomb"])
+def test_an_annotation_that_is_a_bomb_stops_its_own_proxy_only(app_pod: dict[str, Any], text: str) -> None:
+    app_pod["metadata"]["annotations"]["proxy.istio.io/config"] = text
+    with pytest.raises(LabError, match="cannot be parsed"):
+        node(app_pod)
+
+
 def test_own_ports_are_the_true_ones_and_the_admin_is_inside(app_pod: dict[str, Any]) -> None:
     ports = {"15000": 40000, "15021": 40021, "15090": 40090}
     app_pod["metadata"]["annotations"]["lab.meshlib.dev/ports"] = json.dumps(ports)

@@ -6,8 +6,9 @@ from typing import Any
 
 import jsonpatch
 import pytest
+import yaml
 
-from meshlib.errors import Unsupported
+from meshlib.errors import LabError, Unsupported
 from meshlib.lab.istiod.inject import injected, patch, required, settings
 from meshlib.lab.istiod.sidecar import Settings
 
@@ -139,6 +140,13 @@ def test_the_pods_own_settings_of_istio_proxy_win(plain_pod: dict[str, Any]) -> 
 def test_an_unknown_template_is_refused(plain_pod: dict[str, Any]) -> None:
     plain_pod["metadata"]["annotations"]["inject.istio.io/templates"] = "gateway"
     with pytest.raises(Unsupported, match='requested template "gateway" not found'):
+        injected(plain_pod, "shop", OLD)
+
+
+@pytest.mark.parametrize("text", ["- a", "[" * 100_000, "text"], ids=["list", "deep", "text"])
+def test_a_proxy_config_that_is_no_mapping_is_refused(plain_pod: dict[str, Any], text: str) -> None:
+    plain_pod["metadata"]["annotations"]["proxy.istio.io/config"] = text
+    with pytest.raises((yaml.YAMLError, LabError), match=r"no mapping|exceeded max depth"):
         injected(plain_pod, "shop", OLD)
 
 

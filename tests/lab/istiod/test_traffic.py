@@ -356,6 +356,28 @@ def test_plaintext_is_refused_by_the_strict_sidecar(mesh: Mesh) -> None:
         httpx.get(f"http://{mesh.net}.1.2:{APP}/healthz", trust_env=False)
 
 
+def test_the_admin_port_shows_and_changes_nothing(mesh: Mesh) -> None:
+    with httpx.Client(base_url=f"http://{mesh.net}.64.1:15000", trust_env=False) as client:
+        for path in (
+            "/ready",
+            "/stats?filter=version_text",
+            "/config_dump?resource=dynamic_listeners",
+            "/certs",
+        ):
+            assert client.get(path).status_code == 200, path
+        for path in (
+            "/quitquitquit",
+            "/drain_listeners",
+            "/logging?level=trace",
+            "/runtime_modify?a=b",
+            "/reset_counters",
+            "/healthcheck/fail",
+            "/cpuprofiler?enable=y",
+        ):
+            assert client.post(path).status_code == 403, path
+        assert client.get("/ready").status_code == 200
+
+
 def test_a_change_is_live_in_milliseconds(mesh: Mesh) -> None:
     taken = []
     context = ssl.create_default_context(cadata=mesh.edge.root_pem)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from meshlib.errors import LabError
-from meshlib.lab.kubelet import environment, images, podspec, status, volumes
+from meshlib.lab.kubelet import environment, images, podspec, proxy, status, volumes
 from meshlib.lab.kubelet.backoff import Backoff, restarts
 from meshlib.lab.kubelet.probes import Counter
 from meshlib.lab.kubelet.scheduler import obstacle
@@ -98,6 +99,18 @@ def test_a_volume_changes_as_a_whole(tmp_path: Path) -> None:
     assert not (folder / "b").exists()
     assert not before.exists()
     assert (folder / "a").is_symlink()
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", ".."])
+def test_a_file_that_leads_out_of_its_volume_is_not_written(tmp_path: Path, path: str) -> None:
+    with pytest.raises(volumes.MountProblem, match="leads out of the volume"):
+        volumes.write(tmp_path / "v", {"fine": volumes.File(b"1", 0o644), path: volumes.File(b"2", 0o644)})
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_files_that_cannot_be_are_a_problem_of_the_mount(tmp_path: Path) -> None:
+    with pytest.raises(volumes.MountProblem, match="cannot be written: File exists"):
+        volumes.write(tmp_path / "v", {"a": volumes.File(b"1", 0o644), "a/b": volumes.File(b"2", 0o644)})
 
 
 def test_projected_volumes_join_their_sources() -> None:
@@ -227,3 +240,31 @@ def test_what_does_not_fit_stays_pending_with_the_schedulers_words() -> None:
     assert obstacle(affine(plan9), node, []) == nowhere
     assert obstacle(affine(), node, []) == nowhere
     assert obstacle(affine(plan9, linux), node, []) is None
+
+
+class _Gone:
+    """The writer of a connection that uvloop has closed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        raise RuntimeError("unable to perform operation; the handler is closed")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def _pumped(writer: _Gone) -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_eof()
+    await proxy._pump(reader, cast(asyncio.StreamWriter, writer))
+
+
+def test_a_connection_that_is_gone_is_no_error() -> None:
+    writer = _Gone()
+    asyncio.run(_pumped(writer))
+    assert writer.closed

@@ -75,6 +75,16 @@ def test_metrics_count_what_was_answered(server: Server) -> None:
     assert 'http_request_duration_seconds_count{path="/healthz"} 3' in text
 
 
+def test_metrics_have_no_rows_of_the_callers_making(server: Server) -> None:
+    for number in range(3):
+        server.get(f'/made-up-{number}"', method="DELETE")
+        server.get(f"/made-up-{number}?fail_rate=1")
+    text = server.get("/metrics")[2].decode()
+    assert "made-up" not in text
+    assert 'http_requests_total{path="other",code="405"} 3' in text
+    assert 'http_requests_total{path="other",code="503"} 3' in text
+
+
 def test_delay_and_failure_as_asked(server: Server) -> None:
     assert server.get("/healthz?fail_rate=1")[0] == 503
     assert server.get("/healthz", {"x-fail-rate": "1"})[0] == 503

@@ -25,6 +25,8 @@ KINDS = {
     "Job": KindRef("batch", "v1", "Job"),
     "Role": KindRef("rbac.authorization.k8s.io", "v1", "Role"),
     "Namespace": KindRef("", "v1", "Namespace"),
+    "Endpoints": KindRef("", "v1", "Endpoints"),
+    "EndpointSlice": KindRef("discovery.k8s.io", "v1", "EndpointSlice"),
 }
 
 
@@ -41,6 +43,70 @@ def texts(kind: str, text: str) -> list[str]:
 
 def deployment(container: str, selector: str = "{matchLabels: {a: b}}") -> str:
     return f"spec: {{selector: {selector}, template: {{metadata: {{labels: {{a: b}}}}, spec: {{containers: [{container}]}}}}}}"
+
+
+_OUTSIDE = [
+    ("../x", ["must not contain '..'"]),
+    ("/etc/x", ["must be a relative path"]),
+    ("a/../../x", ["must not contain '..'"]),
+    ("..", ["must not contain '..'"]),
+    ("..data", ["must not start with '..'"]),
+    ("a/..b", []),
+]
+
+
+@pytest.mark.parametrize(("path", "why"), _OUTSIDE)
+def test_the_files_of_a_volume_stay_inside(path: str, why: list[str]) -> None:
+    item = f"items: [{{key: k, path: {path}}}]"
+    field = f"items: [{{path: {path}, fieldRef: {{fieldPath: metadata.name}}}}]"
+    sources = {
+        f"configMap: {{name: c, {item}}}": "configMap.items[0].path",
+        f"secret: {{secretName: c, {item}}}": "secret.items[0].path",
+        f"downwardAPI: {{{field}}}": "downwardAPI.items[0].path",
+        f"projected: {{sources: [{{configMap: {{name: c, {item}}}}}]}}": "projected.sources[0].configMap.items[0].path",
+        f"projected: {{sources: [{{secret: {{name: c, {item}}}}}]}}": "projected.sources[0].secret.items[0].path",
+        f"projected: {{sources: [{{downwardAPI: {{{field}}}}}]}}": "projected.sources[0].downwardAPI.items[0].path",
+        f"projected: {{sources: [{{serviceAccountToken: {{path: {path}}}}}]}}": "projected.sources[0].serviceAccountToken.path",
+    }
+    for source, at in sources.items():
+        spec = f"spec: {{containers: [{{name: a, image: b}}], volumes: [{{name: v, {source}}}]}}"
+        assert texts("Pod", spec) == [
+            f'spec.volumes[0].{at}: Invalid value: "{path}": {each}' for each in why
+        ]
+
+
+_LINK_LOCAL = "may not be in the link-local range (169.254.0.0/16, fe80::/10)"
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("127.0.0.1", []),
+        ("10.9.8.7", []),
+        ("169.254.169.254", [_LINK_LOCAL]),
+        ("fe80::1", [_LINK_LOCAL]),
+        ("0.0.0.0", ["may not be unspecified (0.0.0.0)"]),
+        ("224.0.0.1", ["may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"]),
+        ("ff02::1", ["may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"]),
+    ],
+)
+def test_endpoints_lead_to_nothing_beside_the_network(address: str, why: list[str]) -> None:
+    subsets = f"subsets: [{{addresses: [{{ip: '{address}'}}], ports: [{{port: 80}}]}}]"
+    shown = [f'Invalid value: "{address}": {each}' for each in why]
+    assert texts("Endpoints", subsets) == [f"subsets[0].addresses[0].ip: {each}" for each in shown]
+    family = "IPv6" if ":" in address else "IPv4"
+    piece = f"{{addressType: {family}, endpoints: [{{addresses: ['{address}']}}], ports: [{{port: 80}}]}}"
+    assert texts("EndpointSlice", piece) == [f"endpoints[0].addresses[0]: {each}" for each in shown]
+    other = "IPv4" if ":" in address else "IPv6"
+    assert texts("EndpointSlice", piece.replace(family, other)) == [
+        f'endpoints[0].addresses[0]: Invalid value: "{address}": must be a valid {other} address'
+    ]
+
+
+def test_a_host_path_does_not_step_back() -> None:
+    spec = "spec: {containers: [{name: a, image: b}], volumes: [{name: v, hostPath: {path: /a/../b}}]}"
+    expected = "spec.volumes[0].hostPath.path: Invalid value: \"/a/../b\": must not contain '..'"
+    assert texts("Pod", spec) == [expected]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import random
@@ -187,6 +188,9 @@ MALFORMED: list[tuple[int, str, bytes]] = [
 ]
 
 
+WHEN = "query.serviceName=s&query.startTimeMin=2020-01-01T00:00:00Z&query.startTimeMax=2030-01-01T00:00:00Z"
+
+
 def test_malformed_batches_are_refused_whole_and_the_store_goes_on(running: Any) -> None:
     for port, path, body in MALFORMED:
         status, text = running.call(port, path, body, Content_Type="application/json")
@@ -200,6 +204,48 @@ def test_malformed_batches_are_refused_whole_and_the_store_goes_on(running: Any)
     assert running.get(16686, "/api/services")["data"] is None
     assert running.post_zipkin(batch(0)) == 202
     assert len(traces(running)) == BATCH
+
+
+def test_a_small_body_that_unpacks_to_a_large_one_is_refused(running: Any) -> None:
+    bomb = gzip.compress(b"[" + b" " * (300 << 20) + b"]")
+    head = {"Content_Type": "application/json", "Content_Encoding": "gzip"}
+    status, text = running.call(9411, "/api/v2/spans", bomb, **head)
+    assert status == 400
+    assert b"larger than 67108864 bytes when unpacked" in text
+    assert _peak_bytes(running.process.pid) < 400 << 20
+    for body in (gzip.compress(b"[]")[:-5], gzip.compress(b"[") + b"x"):
+        assert running.call(9411, "/api/v2/spans", body, **head)[0] == 400
+    whole = json.dumps(batch(0)).encode()
+    parts = gzip.compress(whole[:100]) + gzip.compress(whole[100:])
+    assert running.call(9411, "/api/v2/spans", parts, **head)[0] == 202
+    assert len(traces(running)) == BATCH
+
+
+def _peak_bytes(pid: int) -> int:
+    if not Path(f"/proc/{pid}/status").exists():
+        return 0
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/api/traces?service=s&start=0&end=9999999999999999999", 400),
+        ("/api/traces?service=s&start=-99999999999999999999", 400),
+        (f"/api/traces?service=s&minDuration={'9' * 400}s", 200),
+        ("/api/traces?service=s&minDuration=99999999999999h", 200),
+        (f"/api/traces?service=s&tags={'[' * 5000}", 400),
+        (f"/api/dependencies?endTs={2**63 - 1}&lookback=1", 200),
+        (f"/api/dependencies?endTs=0&lookback={2**63 - 1}", 200),
+        ("/api/dependencies?endTs=99999999999999999999999", 400),
+        (f"/api/v3/traces?{WHEN}&query.searchDepth=99999999999999999999", 404),
+        (f"/api/v3/traces?{WHEN}&query.durationMin={'9' * 400}h", 404),
+        (f"/api/v3/traces?{WHEN}&query.attributes={'[' * 5000}", 400),
+    ],
+)
+def test_numbers_out_of_range_are_answered(running: Any, path: str, expected: int) -> None:
+    assert running.call(16686, path)[0] == expected
 
 
 def test_numbers_that_json_does_not_have_leave_the_trace_readable(running: Any) -> None:

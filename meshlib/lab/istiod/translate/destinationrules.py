@@ -172,11 +172,3 @@ def consistent_hash(rule: Obj | None, port: int | None, subset: str) -> Mapping[
             if found := (setting.get("loadBalancer") or {}).get("consistentHash"):
                 return dict(found)
     return None
-
-
-def subset_labels(rule: Obj, name: str) -> Mapping[str, str] | None:
-    """The labels of a subset, None where the rule lacks it."""
-    for subset in rule["spec"].get("subsets", []):
-        if subset["name"] == name:
-            return subset.get("labels") or {}
-    return None
