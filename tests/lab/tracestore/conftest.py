@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -24,7 +26,7 @@ class StoreProcess:
     def __init__(
         self, folder: Path, *, env: dict[str, str] | None = None, args: tuple[str, ...] = ()
     ) -> None:
-        self.ports = {port: _free_port() for port in (16686, 9411, 4317, 4318, 14269, 13133)}
+        self.ports = _free_ports(16686, 9411, 4317, 4318, 14269, 13133)
         self.env = {
             **os.environ,
             "POD_IP": "127.0.0.1",
@@ -81,11 +83,16 @@ class StoreProcess:
         ]
 
 
-def _free_port() -> int:
-    with socket.socket() as made:
-        made.bind(("127.0.0.1", 0))
-        port: int = made.getsockname()[1]
-        return port
+def _free_ports(*declared: int) -> dict[int, int]:
+    """A free port for each, none twice, below those that outgoing connections are given."""
+    ports: dict[int, int] = {}
+    while len(ports) < len(declared):
+        port = random.randint(10_000, 32_000)
+        with socket.socket() as made, contextlib.suppress(OSError):
+            made.bind(("127.0.0.1", port))
+            if port not in ports.values():
+                ports[declared[len(ports)]] = port
+    return ports
 
 
 @pytest.fixture
