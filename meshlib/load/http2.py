@@ -116,6 +116,7 @@ class Connection:
         self._held = b""
         self._received = 0
         self._greeted = False  # the server's settings have come
+        self._plain = False  # frames of answers may come: greeted, and not in the middle of a header block
         self._block: tuple[int, int, bytes] | None = None  # a block that goes on: its stream, flags and bytes
 
     def request(self, slot: int, block: bytes) -> None:
@@ -139,7 +140,7 @@ class Connection:
         """Take bytes; append the streams that ended with them, also those before a raised `Malformed`."""
         if self._held:
             data = self._held + data
-        streams = self.open
+        streams, plain = self.open, self._plain
         at, end = 0, len(data)
         while end - at >= SIZE:
             upper, lower, kind, flags, number = UNPACK(data, at)
@@ -150,8 +151,9 @@ class Connection:
                     raise Malformed(f"not a frame of HTTP/2: {data[begin - SIZE : begin + 40]!r}")
                 at = begin - SIZE
                 break
-            if kind > HEADERS or self._block is not None or not self._greeted:
+            if kind > HEADERS or not plain:
                 self._control(kind, flags, number, data[begin:at], now_ns, ended)
+                plain = self._plain = self._greeted and self._block is None
                 continue
             stream = streams.get(number)
             if kind == DATA:
@@ -164,6 +166,7 @@ class Connection:
                         self._refill(number, stream.size, at - begin)
             elif not flags & END_HEADERS:
                 self._block = number, flags, _unpadded(flags, data[begin:at])
+                plain = self._plain = False
                 continue
             elif stream is not None and not stream.status:
                 if begin < at and not flags & (PADDED | PRIORITIZED):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import select
 import ssl
-import time
 from collections import deque
+from time import perf_counter_ns as clock
 from urllib.parse import urlsplit
 
 import pycurl
@@ -54,8 +54,7 @@ class Connections:
         self._writing: set[Link] = set()  # whose socket took no more
         # by slot
         self._blocks_sent = [b""] * plan.slots
-        self._begun_ns = [0] * plan.slots
-        self._busy = [False] * plan.slots
+        self._begun_ns = [0] * plan.slots  # 0: nothing is under way
         self._tries: dict[int, int] = {}
         self._marks: dict[int, Marks] = {}
         self._done: list[Done] = []
@@ -64,14 +63,15 @@ class Connections:
 
     def start(self, slot: int, item: int, span: bytes, sampled: bool) -> None:
         self._blocks_sent[slot] = block = self._blocks[sampled][item].replace(PLACE, span)
-        self._begun_ns[slot] = time.perf_counter_ns()
-        self._busy[slot] = True
+        self._begun_ns[slot] = clock()
         link = self._lanes[slot % self._width]
-        if link is not None and link.ready and len(link.frames.open) < link.frames.most:
-            link.frames.request(slot, block)
-            self._dirty[link] = None
-        else:
-            self._place(slot)
+        if link is not None and link.ready:
+            frames = link.frames
+            if len(frames.open) < frames.most:
+                frames.request(slot, block)
+                self._dirty[link] = None
+                return
+        self._place(slot)
 
     def _place(self, slot: int) -> None:
         """Let the request wait for its lane's connection, which is made if there is none."""
@@ -108,7 +108,7 @@ class Connections:
                 self._receive(link)
         if self._dialled:
             self._connected()
-        now = time.perf_counter_ns()
+        now = clock()
         if now >= self._look_ns:
             self._look_ns = now + min(LOOK_NS, self._timeout_ns // 10)
             self._give_up(now)
@@ -174,18 +174,17 @@ class Connections:
             self._dirty[link] = None
 
     def _answers(self, ended: list[http2.Stream]) -> None:
-        begun, busy, marks, done = self._begun_ns, self._busy, self._marks, self._done
-        now = time.perf_counter_ns()
+        begun, marks, done = self._begun_ns, self._marks, self._done
+        now = clock()
         for stream in ended:
             slot = stream.slot
             if stream.error >= 0 or not stream.status:
                 self._fail(slot, Broken(STREAM, _given_up(stream)), stream)
                 continue
-            busy[slot] = False
             if self._tries:
                 self._tries.pop(slot, None)
             opened = marks.pop(slot, NONE_OPENED) if marks else NONE_OPENED
-            begun_ns = begun[slot]
+            begun_ns, begun[slot] = begun[slot], 0
             first_us, total_us = (stream.first_ns - begun_ns) // 1000, (now - begun_ns) // 1000
             done.append((slot, 0, stream.status, *opened, first_us, total_us, stream.size, VERSION))
 
@@ -236,10 +235,9 @@ class Connections:
     def _fail(self, slot: int, why: Broken, stream: http2.Stream | None = None) -> None:
         kind = kinds.kind_of(why.code, why.message, why.verdict)
         self.messages.setdefault(kind, why.message)
-        self._busy[slot] = False
         self._tries.pop(slot, None)
-        begun_ns = self._begun_ns[slot]
-        total_us = (time.perf_counter_ns() - begun_ns) // 1000
+        begun_ns, self._begun_ns[slot] = self._begun_ns[slot], 0
+        total_us = (clock() - begun_ns) // 1000
         opened = self._marks.pop(slot, NONE_OPENED)
         status = first_us = size = http = 0
         if stream is not None and stream.first_ns:
@@ -248,11 +246,8 @@ class Connections:
         self._done.append((slot, kinds.NUMBER[kind], status, *opened, first_us, total_us, size, http))
 
     def _give_up(self, now: int) -> None:
-        late = [
-            slot
-            for slot, busy in enumerate(self._busy)
-            if busy and now - self._begun_ns[slot] > self._timeout_ns
-        ]
+        oldest = now - self._timeout_ns
+        late = [slot for slot, begun_ns in enumerate(self._begun_ns) if 0 < begun_ns < oldest]
         for slot in late:
             lane = slot % self._width
             waited_ms = (now - self._begun_ns[slot]) // 1_000_000
