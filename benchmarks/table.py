@@ -64,7 +64,7 @@ def _version(tool: str) -> str:
     flag = "-v" if tool == "wrk" else "--version"
     run = subprocess.run([path, flag], capture_output=True, text=True, timeout=20, check=False)
     lines = [line for line in (run.stdout + run.stderr).splitlines() if line.strip()]
-    return lines[0].strip()[:60] if lines else tool
+    return lines[0].replace(path, tool).strip()[:60] if lines else tool
 
 
 def markdown(rows: Sequence[Row], facts: Sequence[str]) -> str:
