@@ -112,13 +112,16 @@ class _Client(AsyncKernelClient):
 
 
 class Kernel:
-    """One kernel process.  `manager` is what nbclient talks through; `pid` is also its process group."""
+    """One kernel process.  `manager` is what nbclient talks through; `pid` is also its process group.
+
+    `folder` holds its sockets and their key, until `close`.
+    """
 
     def __init__(self, name: str, env: Mapping[str, str], cwd: Path) -> None:
         """Starts it and returns at once.  Raises `KernelMissing`."""
         require(name)
         self._folder = tempfile.TemporaryDirectory(prefix="mesh-")  # a socket's path is short
-        folder = Path(self._folder.name)
+        self.folder = folder = Path(self._folder.name)
         self.output = folder / "output"
         connection = str(folder / "connection.json")
         self.manager = AsyncKernelManager(transport="ipc", ip=str(folder / "k"), connection_file=connection)

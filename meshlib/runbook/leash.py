@@ -1,7 +1,7 @@
 """A small process that outlives a killed runner, ends what the runner started, and writes how it ended.
 
-The runner writes a line for each thing it owns (`folder P`, `kernel PID`, `gone PID`, `lab HOME`) and `done`
-at the end.  If the pipe closes without `done`, the runner was killed.
+The runner writes a line for each thing it owns (`folder P`, `kernel PID P`, `gone PID P`, `lab HOME`) and
+`done` at the end.  If the pipe closes without `done`, the runner was killed.
 """
 
 from __future__ import annotations
@@ -58,9 +58,11 @@ def watch(lines: Iterable[str]) -> int:
             owned["kernel"].discard(rest)
         else:
             owned[word].add(rest)
-    for pid in owned["kernel"]:
+    for kernel in owned["kernel"]:
+        pid, _, folder = kernel.partition(" ")
         with suppress(ProcessLookupError):
             os.killpg(int(pid), signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
     for home in owned["lab"]:
         end_lab(Path(home))
     from meshlib.runbook import folders  # only now: an idle leash stays small

@@ -59,7 +59,7 @@ class StepRunner:
 
     def _start(self, name: str, env: Mapping[str, str], cwd: Path) -> Kernel:
         kernel = Kernel(name, env, cwd)
-        self.leash.tell(f"kernel {kernel.pid}")
+        self.leash.tell(f"kernel {kernel.pid} {kernel.folder}")
         return kernel
 
     def run(self, step: Step, then: Step | None, entry: record.StepRecord) -> None:
@@ -120,7 +120,7 @@ class StepRunner:
 
     def _close(self, name: str, kernel: Kernel) -> None:
         text = kernel.close()
-        self.leash.tell(f"gone {kernel.pid}")
+        self.leash.tell(f"gone {kernel.pid} {kernel.folder}")
         for line in self.masker.text(text).splitlines():
             logger.info("kernel of %s: %s", name, line)
 
