@@ -7,7 +7,7 @@ from urllib.parse import SplitResult
 
 import pycurl
 
-from meshlib.load.http1 import AGENT
+from meshlib.load.http1 import AGENT, DEFAULT_PORTS
 from meshlib.load.plan import Plan, Request
 
 Opened = Callable[[int, int], int]  # socket, purpose → SOCKOPT_OK
@@ -74,7 +74,7 @@ def keep_to(made: pycurl.Curl, plan: Plan, connection: int) -> None:
 
 def dial_only(made: pycurl.Curl, url: SplitResult) -> None:
     """Let the handle open a connection to the URL's host and port, and no more: no TLS, no request."""
-    port = url.port or {"http": 80, "https": 443}[url.scheme]
+    port = url.port or DEFAULT_PORTS[url.scheme]
     host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
     made.setopt(pycurl.URL, f"http://{host}:{port}/")
     made.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)

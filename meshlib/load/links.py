@@ -17,10 +17,8 @@ from meshlib.load import http2
 PIECE = 262_144
 PROTOCOLS = ["h2", "http/1.1"]
 # libcurl's numbers
-HTTP2, TLS_HANDSHAKE, EMPTY_REPLY, SEND, RECEIVE, CLIENT_CERTIFICATE, UNTRUSTED, CA_FILE = (
-    *(16, 35, 52, 55),
-    *(56, 58, 60, 77),
-)
+HTTP2, TLS_HANDSHAKE, EMPTY_REPLY, SEND = 16, 35, 52, 55
+RECEIVE, CLIENT_CERTIFICATE, UNTRUSTED, CA_FILE = 56, 58, 60, 77
 Marks = tuple[int, int, int, int]
 """How many connections were opened for a request, and their dns, connect and TLS times in µs."""
 NONE_OPENED: Marks = (0, 0, 0, 0)

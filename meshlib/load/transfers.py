@@ -1,4 +1,4 @@
-"""Requests as libcurl's transfers: HTTP/2, connections for one request, and what `http1` does not suit."""
+"""Requests as libcurl's transfers: one-request connections, and what suits neither `http1` nor `http2`."""
 
 from __future__ import annotations
 
